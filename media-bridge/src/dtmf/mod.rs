@@ -1,0 +1,20 @@
+//! Digits: what they are, how they come (RTP events, INFO bodies), and how one press is counted once.
+
+mod digit;
+mod info;
+mod normaliser;
+
+pub use digit::Digit;
+pub use info::parse_info;
+pub use normaliser::Normaliser;
+
+/// How a digit came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DigitSource {
+    /// RTP event (RFC 4733).
+    Rtp,
+    /// Body of a SIP INFO request.
+    Info,
+    /// Tones in the audio.
+    InBand,
+}

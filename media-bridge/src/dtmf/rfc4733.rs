@@ -1,0 +1,223 @@
+//! Telephone events in RTP (RFC 4733): one press in, one digit out, whatever the phone does wrong.
+//!
+//! ```text
+//!   press ──► [M] event d=160 ─ event d=320 ─ … ─ end d=800 ─ end ─ end      (all with the press's timestamp)
+//!               │
+//!               └─► Press::Started at the first packet that arrives; all the others are the same press
+//! ```
+//!
+//! A press is reported once, **at its first packet**: an unlock must not wait for the finger to leave
+//! the key. What identifies a press is its RTP timestamp; the marker bit, the end bit and the
+//! number of packets decide nothing, because real phones leave each of them out.
+
+use std::time::{Duration, Instant};
+
+use super::Digit;
+use crate::rtp::{sequence_distance, timestamp_distance};
+
+/// A press ends without its end packets after this much silence on the event.
+pub const LOST_END: Duration = Duration::from_millis(200);
+
+/// Tolerance, in milliseconds, within which a new timestamp still continues the press before it.
+/// One packet time: automatic diallers leave at least 40 ms between two presses.
+const CONTINUATION_SLACK_MS: u32 = 20;
+
+/// How many finished presses are remembered against late copies. Older ones fall out.
+const REMEMBERED: usize = 4;
+
+/// The four octets of an event payload (RFC 4733 §2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPayload {
+    /// Event code; 0..=15 are the DTMF digits (RFC 4733 §3.2).
+    pub event: u8,
+    /// The E bit: the press is over.
+    pub end: bool,
+    /// Power level in -dBm0, 0..=63.
+    pub volume: u8,
+    /// Duration so far in timestamp units.
+    pub duration: u16,
+}
+
+impl EventPayload {
+    /// Reads the first event of a payload. `None` when it is shorter than four octets.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        let &[event, flags, high, low] = payload.first_chunk::<4>()?;
+        Some(Self {
+            event,
+            end: flags & 0x80 != 0,
+            volume: flags & 0x3f,
+            duration: u16::from_be_bytes([high, low]),
+        })
+    }
+
+    /// The four octets as sent; the reserved bit is zero.
+    #[must_use]
+    pub fn octets(self) -> [u8; 4] {
+        let [high, low] = self.duration.to_be_bytes();
+        [self.event, (u8::from(self.end) << 7) | (self.volume & 0x3f), high, low]
+    }
+
+    /// The digit named, or `None` for the events above 15 (flash, tones, modem signals).
+    #[must_use]
+    pub fn digit(self) -> Option<Digit> {
+        const KEYS: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
+        KEYS.get(usize::from(self.event)).and_then(|&key| Digit::new(key))
+    }
+}
+
+/// The event code of a digit (RFC 4733 §3.2).
+#[must_use]
+pub fn event_code(digit: Digit) -> u8 {
+    match digit.as_char() {
+        '*' => 10,
+        '#' => 11,
+        letter @ 'A'..='D' => 12 + (letter as u8 - b'A'),
+        number => (number as u8).saturating_sub(b'0'),
+    }
+}
+
+/// Could this payload on a payload type nobody agreed be a telephone event? Phones exist that send
+/// them so (four octets, a DTMF code, the reserved bit zero, on a dynamic type).
+#[must_use]
+pub fn looks_like_event(payload_type: u8, payload: &[u8]) -> bool {
+    let dynamic = (96..=127).contains(&payload_type);
+    let shape = matches!(payload, &[event, flags, _, _] if event <= 15 && flags & 0x40 == 0);
+    dynamic && shape
+}
+
+/// One event packet as it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPacket {
+    /// RTP sequence number.
+    pub sequence: u16,
+    /// RTP timestamp: the press's identity.
+    pub timestamp: u32,
+    /// RTP marker bit.
+    pub marker: bool,
+    /// The payload.
+    pub payload: EventPayload,
+}
+
+/// What one event packet meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Press {
+    /// A new press; how long it has lasted so far, in milliseconds.
+    Started {
+        /// The key.
+        digit: Digit,
+        /// Milliseconds so far.
+        duration_ms: u32,
+    },
+    /// More of a press already reported, or a copy of its end.
+    Known,
+    /// An event that is no digit, or a packet too late to be told apart from an old press.
+    Ignored,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    event: u8,
+    timestamp: u32,
+    duration: u16,
+    sequence: u16,
+    ended: bool,
+    seen: Instant,
+}
+
+/// Reads one source's events. Reset it when the source changes: timestamps of two sources say
+/// nothing about each other.
+#[derive(Debug, Clone, Default)]
+pub struct Receiver {
+    current: Option<Current>,
+    /// Timestamps of finished presses, newest first.
+    finished: [Option<u32>; REMEMBERED],
+}
+
+impl Receiver {
+    /// A receiver that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event packet; `clock` is the event's RTP clock in Hz.
+    pub fn receive(&mut self, now: Instant, clock: u32, packet: EventPacket) -> Press {
+        let Some(digit) = packet.payload.digit() else { return Press::Ignored };
+        if let Some(current) = &mut self.current {
+            if current.continues(clock, packet) {
+                current.absorb(now, packet);
+                return Press::Known;
+            }
+            if sequence_distance(current.sequence, packet.sequence) <= 0 {
+                return Press::Ignored;
+            }
+        }
+        if self.finished.contains(&Some(packet.timestamp)) {
+            return Press::Known;
+        }
+        if let Some(previous) = self.current.take() {
+            self.finished.rotate_right(1);
+            if let Some(newest) = self.finished.first_mut() {
+                *newest = Some(previous.timestamp);
+            }
+        }
+        self.current = Some(Current {
+            event: packet.payload.event,
+            timestamp: packet.timestamp,
+            duration: packet.payload.duration,
+            sequence: packet.sequence,
+            ended: packet.payload.end,
+            seen: now,
+        });
+        Press::Started { digit, duration_ms: to_ms(packet.payload.duration, clock) }
+    }
+
+    /// Is a key held right now? False after its end packet, or [`LOST_END`] after its last packet.
+    #[must_use]
+    pub fn pressed(&self, now: Instant) -> bool {
+        self.current.is_some_and(|current| {
+            !current.ended && now.saturating_duration_since(current.seen) < LOST_END
+        })
+    }
+}
+
+impl Current {
+    /// Does this packet belong to the press in hand? Three ways:
+    /// the same timestamp (the rule); the next segment of a press longer than 65,535 units
+    /// (RFC 4733 §2.5.1.3); a phone that moves the timestamp with every packet of one press.
+    fn continues(&self, clock: u32, packet: EventPacket) -> bool {
+        if packet.payload.event != self.event {
+            return false;
+        }
+        let ahead = timestamp_distance(self.timestamp, packet.timestamp);
+        if ahead == 0 {
+            return true;
+        }
+        let slack = clock / 1_000 * CONTINUATION_SLACK_MS;
+        let reach = i64::from(self.duration) + i64::from(slack);
+        // A press that ended goes on only by further end packets of a phone that moves the timestamp.
+        let plausible = !self.ended || packet.payload.end;
+        plausible && !packet.marker && ahead > 0 && i64::from(ahead) <= reach
+    }
+
+    fn absorb(&mut self, now: Instant, packet: EventPacket) {
+        self.ended |= packet.payload.end;
+        self.seen = now;
+        if timestamp_distance(self.timestamp, packet.timestamp) > 0 {
+            self.timestamp = packet.timestamp;
+            self.duration = packet.payload.duration;
+        }
+        self.duration = self.duration.max(packet.payload.duration);
+        if sequence_distance(self.sequence, packet.sequence) > 0 {
+            self.sequence = packet.sequence;
+        }
+    }
+}
+
+/// Timestamp units to milliseconds, rounded down. A clock of zero counts as 8,000 Hz.
+fn to_ms(duration: u16, clock: u32) -> u32 {
+    u32::from(duration) * 1_000 / if clock == 0 { 8_000 } else { clock }
+}
+
