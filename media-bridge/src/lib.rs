@@ -16,12 +16,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod codec;
 pub mod dtmf;
 pub mod leg;
 pub mod offer_answer;
+pub mod rtcp;
+pub mod rtp;
 pub mod tone;
 
+pub use bridge::{Bridge, BridgeConfig, Input, Output, Outputs, Prompt};
 pub use codec::Codec;
 pub use dtmf::{Digit, DigitSource, Normaliser, parse_info};
 pub use leg::{

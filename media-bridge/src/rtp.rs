@@ -122,8 +122,13 @@ pub fn timestamp_distance(from: u32, to: u32) -> i32 {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp =
-        Stamp { marker: true, payload_type: 111, sequence: 0xfffe, timestamp: 0xdead_beef, ssrc: 7 };
+    const STAMP: Stamp = Stamp {
+        marker: true,
+        payload_type: 111,
+        sequence: 0xfffe,
+        timestamp: 0xdead_beef,
+        ssrc: 7,
+    };
 
     #[test]
     fn written_header_reads_back() {
@@ -154,7 +159,10 @@ mod tests {
         let header = parse(&packet).unwrap();
         assert_eq!((header.ssrc, header.payload), (7, 24..26));
         assert_eq!(packet[0], 0xb1);
-        assert_eq!(&packet[12..], &[9, 9, 9, 9, 0xbe, 0xde, 0, 1, 5, 5, 5, 5, 42, 43, 0, 2]);
+        assert_eq!(
+            &packet[12..],
+            &[9, 9, 9, 9, 0xbe, 0xde, 0, 1, 5, 5, 5, 5, 42, 43, 0, 2]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod digit;
 mod info;
 mod normaliser;
+pub mod rfc4733;
 
 pub use digit::Digit;
 pub use info::parse_info;

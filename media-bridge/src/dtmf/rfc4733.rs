@@ -55,26 +55,18 @@ impl EventPayload {
     #[must_use]
     pub fn octets(self) -> [u8; 4] {
         let [high, low] = self.duration.to_be_bytes();
-        [self.event, (u8::from(self.end) << 7) | (self.volume & 0x3f), high, low]
+        [
+            self.event,
+            (u8::from(self.end) << 7) | (self.volume & 0x3f),
+            high,
+            low,
+        ]
     }
 
     /// The digit named, or `None` for the events above 15 (flash, tones, modem signals).
     #[must_use]
     pub fn digit(self) -> Option<Digit> {
-        const KEYS: [char; 16] =
-            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '#', 'A', 'B', 'C', 'D'];
-        KEYS.get(usize::from(self.event)).and_then(|&key| Digit::new(key))
-    }
-}
-
-/// The event code of a digit (RFC 4733 §3.2).
-#[must_use]
-pub fn event_code(digit: Digit) -> u8 {
-    match digit.as_char() {
-        '*' => 10,
-        '#' => 11,
-        letter @ 'A'..='D' => 12 + (letter as u8 - b'A'),
-        number => (number as u8).saturating_sub(b'0'),
+        Digit::from_event(self.event)
     }
 }
 
@@ -144,7 +136,9 @@ impl Receiver {
 
     /// Takes one event packet; `clock` is the event's RTP clock in Hz.
     pub fn receive(&mut self, now: Instant, clock: u32, packet: EventPacket) -> Press {
-        let Some(digit) = packet.payload.digit() else { return Press::Ignored };
+        let Some(digit) = packet.payload.digit() else {
+            return Press::Ignored;
+        };
         if let Some(current) = &mut self.current {
             if current.continues(clock, packet) {
                 current.absorb(now, packet);
@@ -171,7 +165,10 @@ impl Receiver {
             ended: packet.payload.end,
             seen: now,
         });
-        Press::Started { digit, duration_ms: to_ms(packet.payload.duration, clock) }
+        Press::Started {
+            digit,
+            duration_ms: to_ms(packet.payload.duration, clock),
+        }
     }
 
     /// Is a key held right now? False after its end packet, or [`LOST_END`] after its last packet.
@@ -220,4 +217,3 @@ impl Current {
 fn to_ms(duration: u16, clock: u32) -> u32 {
     u32::from(duration) * 1_000 / if clock == 0 { 8_000 } else { clock }
 }
-
