@@ -1,0 +1,32 @@
+//! A plan says who rings, when, and who may open what; this crate reads, checks, evaluates and explains it.
+//!
+//! Deliberately absent: clocks, files, sockets, credentials, and any loop or variable in the
+//! language. Time, the store's facts and the state of the world come in as arguments.
+//!
+//! ```text
+//!  plan.kdl ─► load ─► Plan ──check(directory)──► diagnostics (P001 …)
+//!  *.ics ──────┘         │
+//!                        ├─begin(call, facts)──► Run ──Step──► the call controller
+//!  Directory, Facts ─────┤                        ▲───outcome──┘
+//!                        ├─may_open(query)─────► Verdict
+//!                        └─explain(call, given)► the same Run, told as text or JSON
+//! ```
+#![forbid(unsafe_code)]
+
+mod diagnostic;
+mod directory;
+mod evaluate;
+mod facts;
+mod plan;
+mod rights;
+mod source;
+mod step;
+
+pub use diagnostic::{Diagnostic, Level, render};
+pub use directory::{Device, Directory, Owner, Person, Redacted, Unit};
+pub use evaluate::{NoRoute, Run, TraceLine};
+pub use facts::{CallFacts, Caller, Facts, Override, Reach, Reachable};
+pub use plan::{Desk, Door, DriverKind, Fail, Loaded, OutputDef, Plan, load};
+pub use rights::{Actor, DenyReason, KeyAction, LegState, Method, OpenQuery, Verdict};
+pub use source::{SourceRef, SourceText, Span};
+pub use step::{End, Member, MemberRule, Preview, Priority, Ring, RingOutcome, Step, Target};
