@@ -1,1 +1,7 @@
-fn main() {}
+//! `doorward`: see `doorward --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::cli::main()
+}

@@ -1,0 +1,186 @@
+//! What the rest of the program gets: every key present, cross-checked, with units in the types.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+use crate::station::Profile;
+
+/// A whole, checked configuration.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// Who we are.
+    pub site: Site,
+    /// SIP listeners, in the order written; at least one.
+    pub listeners: Vec<Listener>,
+    /// SIP timers and registration times.
+    pub sip: Sip,
+    /// Where RTP flows.
+    pub media: Media,
+    /// The database file.
+    pub store: PathBuf,
+    /// The plan file.
+    pub plan: PathBuf,
+    /// Metrics and health; `None` when switched off.
+    pub http: Option<SocketAddr>,
+    /// What bounds the server.
+    pub limits: Limits,
+    /// Limits of the unlock pipeline.
+    pub unlock: Unlock,
+    /// The audit writer's queue.
+    pub audit: Audit,
+    /// Sources that speak for an account without digest (stations that cannot register), by address.
+    pub trusted: BTreeMap<IpAddr, String>,
+    /// Station connections by door name.
+    pub doors: BTreeMap<String, Door>,
+    /// Station profiles by name: the built-in ones, and those of `stations.dir`, which win.
+    pub stations: BTreeMap<String, Profile>,
+}
+
+/// The site and its SIP names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The plan's site name; names the audit chain.
+    pub name: String,
+    /// SIP domains we are responsible for, lower case; the first is written into our own addresses-of-record.
+    pub domains: Vec<String>,
+    /// Digest realm. Stored passwords are bound to it.
+    pub realm: String,
+}
+
+/// Transport of a SIP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+impl Transport {
+    /// As written in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// One SIP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The address to bind.
+    pub bind: SocketAddr,
+    /// What peers are told (Via, Contact). `None`: the bound address, or, bound to a wildcard, the local address the
+    /// kernel routes to the peer from.
+    pub advertise: Option<SocketAddr>,
+}
+
+/// Timers and registration times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sip {
+    /// RFC 3261 T1, round-trip estimate.
+    pub t1: Duration,
+    /// RFC 3261 T2, longest retransmission interval of non-INVITE requests and INVITE responses.
+    pub t2: Duration,
+    /// RFC 3261 T4, longest time a message stays in the network.
+    pub t4: Duration,
+    /// Shortest registration accepted (else 423).
+    pub register_min: Duration,
+    /// Given when the device names none.
+    pub register_default: Duration,
+    /// Longest registration given.
+    pub register_max: Duration,
+    /// Contacts one address-of-record may have.
+    pub contacts_max: usize,
+    /// Life of a digest nonce.
+    pub nonce_life: Duration,
+}
+
+/// RTP addresses, ports and workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Local addresses to bind; at most one per family.
+    pub addresses: Vec<MediaAddress>,
+    /// Even first port of the range.
+    pub port_first: u16,
+    /// Last port of the range, odd.
+    pub port_last: u16,
+    /// Media worker threads; 0 = one per core, at most four.
+    pub workers: u16,
+    /// A leg that sends nothing for this long is lost.
+    pub silence: Duration,
+}
+
+/// One RTP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaAddress {
+    /// To bind.
+    pub bind: IpAddr,
+    /// Written into SDP. `None`: as with [`Listener::advertise`].
+    pub advertise: Option<IpAddr>,
+}
+
+/// Bounds of the server; each has its overflow rule in `conf/doorward.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls at once; beyond it INVITE gets 503.
+    pub calls: usize,
+    /// Calls at once of one account; beyond it 486.
+    pub calls_per_account: usize,
+    /// Longest call; then BYE to both.
+    pub call_duration: Duration,
+    /// Registered contacts in all; beyond it REGISTER gets 503.
+    pub registrations: usize,
+    /// Requests a second from one address without a registered account; beyond it they are dropped and counted.
+    pub requests_per_source: u32,
+    /// TCP connections in all; beyond it new ones are closed.
+    pub connections: usize,
+    /// TCP connections from one address.
+    pub connections_per_source: usize,
+    /// A TCP connection that has sent no whole message for this long is closed, unless a registration uses it.
+    pub connection_idle: Duration,
+    /// Largest SIP message in bytes.
+    pub message_bytes: usize,
+}
+
+/// Bounds of the unlock pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlock {
+    /// Unlocks a minute of one door; more are refused and alarmed.
+    pub per_minute: u32,
+    /// Life of an intent, and the end of its driver chain.
+    pub intent_life: Duration,
+}
+
+/// The audit writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Records that may wait for the disk; then the sender waits.
+    pub queue: usize,
+    /// Records committed together at most.
+    pub batch: usize,
+    /// A durable record not on disk after this long has failed, and its unlock is refused.
+    pub commit_within: Duration,
+}
+
+/// How the server reaches one door's station.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// `http://` or `https://`, host, optional port; no path.
+    pub url: Option<String>,
+    /// User name at the station's HTTP API.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// SHA-256 of the station certificate's DER, for a self-signed one.
+    pub tls_pin: Option<[u8; 32]>,
+}

@@ -1,0 +1,154 @@
+//! Bindings, so that a restarted server rings phones that have not registered again yet.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{Store, StoreError};
+
+/// One registered contact, with its expiry in civil time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingRow {
+    /// Address-of-record.
+    pub aor: String,
+    /// Contact URI.
+    pub contact: String,
+    /// `udp`, `tcp`.
+    pub transport: String,
+    /// Our end of the flow, `address:port`.
+    pub local: String,
+    /// The device's end of the flow, `address:port`.
+    pub remote: String,
+    /// Path URIs (RFC 3327).
+    pub path: Vec<String>,
+    /// Call-ID of the registration.
+    pub call_id: String,
+    /// CSeq of the registration.
+    pub cseq: u32,
+    /// q-value in thousandths.
+    pub q: u16,
+    /// `+sip.instance`.
+    pub instance: Option<String>,
+    /// `reg-id`.
+    pub reg_id: Option<u32>,
+    /// What the device calls itself.
+    pub user_agent: Option<String>,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// A change to write behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindingWrite {
+    /// Added, refreshed or moved.
+    Put(Box<BindingRow>),
+    /// Removed or expired.
+    Remove {
+        /// Address-of-record.
+        aor: String,
+        /// Contact URI.
+        contact: String,
+    },
+}
+
+impl Store {
+    /// Applies `changes` in order, in one transaction, without fsync.
+    ///
+    /// # Errors
+    /// When the database cannot be written; then none is applied.
+    pub async fn save_bindings(&self, changes: &[BindingWrite]) -> Result<(), StoreError> {
+        let mut tx = self.behind.begin_with("BEGIN IMMEDIATE").await?;
+        for change in changes {
+            match change {
+                BindingWrite::Put(row) => put(&mut tx, row).await?,
+                BindingWrite::Remove { aor, contact } => {
+                    sqlx::query("DELETE FROM bindings WHERE aor = ? AND contact = ?")
+                        .bind(aor)
+                        .bind(contact)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// All bindings that still hold at `now`, ordered by address-of-record; those that ended are deleted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn restore_bindings(&self, now: Timestamp) -> Result<Vec<BindingRow>, StoreError> {
+        sqlx::query("DELETE FROM bindings WHERE expires_at <= ?")
+            .bind(now.as_microsecond())
+            .execute(&self.behind)
+            .await?;
+        let rows: Vec<BindingColumns> = sqlx::query_as(
+            "SELECT aor, contact, transport, local, remote, path, call_id, cseq, q, instance, reg_id, user_agent, \
+             expires_at FROM bindings ORDER BY aor, contact",
+        )
+        .fetch_all(&self.behind)
+        .await?;
+        rows.into_iter().map(BindingColumns::row).collect()
+    }
+}
+
+async fn put(tx: &mut SqliteConnection, row: &BindingRow) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO bindings (aor, contact, transport, local, remote, path, call_id, cseq, q, instance, \
+         reg_id, user_agent, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&row.aor)
+    .bind(&row.contact)
+    .bind(&row.transport)
+    .bind(&row.local)
+    .bind(&row.remote)
+    .bind(serde_json::to_string(&row.path).unwrap_or_default())
+    .bind(&row.call_id)
+    .bind(row.cseq)
+    .bind(row.q)
+    .bind(&row.instance)
+    .bind(row.reg_id)
+    .bind(&row.user_agent)
+    .bind(row.expires.as_microsecond())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct BindingColumns {
+    aor: String,
+    contact: String,
+    transport: String,
+    local: String,
+    remote: String,
+    path: String,
+    call_id: String,
+    cseq: u32,
+    q: u16,
+    instance: Option<String>,
+    reg_id: Option<u32>,
+    user_agent: Option<String>,
+    expires_at: i64,
+}
+
+impl BindingColumns {
+    fn row(self) -> Result<BindingRow, StoreError> {
+        Ok(BindingRow {
+            path: serde_json::from_str(&self.path)
+                .map_err(|e| StoreError::Corrupt(format!("path of binding {}: {e}", self.contact)))?,
+            expires: super::timestamp(self.expires_at)?,
+            aor: self.aor,
+            contact: self.contact,
+            transport: self.transport,
+            local: self.local,
+            remote: self.remote,
+            call_id: self.call_id,
+            cseq: self.cseq,
+            q: self.q,
+            instance: self.instance,
+            reg_id: self.reg_id,
+            user_agent: self.user_agent,
+        })
+    }
+}
