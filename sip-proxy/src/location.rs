@@ -1,0 +1,301 @@
+//! Location service: where each address-of-record can be reached now (RFC 3261 section 10).
+//!
+//! Bindings by address-of-record, with the flow each came by. Expiry is exact: one wake-up per address-of-record,
+//! at its earliest binding's end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::transport::{ConnectionId, Flow};
+
+/// One registered contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Contact URI.
+    pub contact: String,
+    /// The flow the REGISTER came by: requests go back this way.
+    pub flow: Flow,
+    /// Path values, topmost first (RFC 3327).
+    pub path: Vec<String>,
+    /// Call-ID of the latest REGISTER.
+    pub call_id: String,
+    /// CSeq of the latest REGISTER.
+    pub cseq: u32,
+    /// Preference in thousandths, 0-1000.
+    pub q: u16,
+    /// `+sip.instance` without quotes (RFC 5626).
+    pub instance: Option<String>,
+    /// `reg-id` (RFC 5626).
+    pub reg_id: Option<u32>,
+    /// User-Agent of the device.
+    pub user_agent: Option<String>,
+    /// When it ends.
+    pub expires: Instant,
+}
+
+impl Binding {
+    /// Whole seconds left, rounded up, as written in a Contact's `expires`.
+    #[must_use]
+    pub fn remaining(&self, now: Instant) -> u32 {
+        let left = self.expires.saturating_duration_since(now);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+}
+
+/// Why a binding went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RemovalCause {
+    /// Its time was over.
+    Expired,
+    /// Its owner took it back.
+    Unregistered,
+    /// The same instance registered another contact (RFC 5626 section 6).
+    Replaced,
+    /// Its connection closed and nothing can be opened towards it (a WebSocket).
+    ConnectionLost,
+    /// The account was revoked.
+    Revoked,
+}
+
+/// What happened to a binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindingChange {
+    /// A new contact.
+    Added {
+        /// Address-of-record.
+        aor: Arc<str>,
+        /// The binding.
+        binding: Binding,
+    },
+    /// A known contact, again.
+    Refreshed {
+        /// Address-of-record.
+        aor: Arc<str>,
+        /// The binding as it now is.
+        binding: Binding,
+    },
+    /// A known device, from another source address: for a door, worth an alarm.
+    Moved {
+        /// Address-of-record.
+        aor: Arc<str>,
+        /// The binding as it now is.
+        binding: Binding,
+        /// Where it was before.
+        from: SocketAddr,
+    },
+    /// A contact went.
+    Removed {
+        /// Address-of-record.
+        aor: Arc<str>,
+        /// Contact URI.
+        contact: String,
+        /// Why.
+        why: RemovalCause,
+    },
+}
+
+impl BindingChange {
+    /// The address-of-record it happened to.
+    #[must_use]
+    pub fn aor(&self) -> &str {
+        match self {
+            Self::Added { aor, .. }
+            | Self::Refreshed { aor, .. }
+            | Self::Moved { aor, .. }
+            | Self::Removed { aor, .. } => aor,
+        }
+    }
+}
+
+/// The table. Bounded by `capacity` bindings: over it a REGISTER that adds is refused 503.
+#[derive(Debug)]
+pub struct Location {
+    table: BTreeMap<Arc<str>, Vec<Binding>>,
+    wakes: BTreeSet<(Instant, Arc<str>)>,
+    connections: BTreeSet<(ConnectionId, Arc<str>)>,
+    count: usize,
+    capacity: usize,
+}
+
+impl Location {
+    /// An empty table for at most `capacity` bindings.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            table: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            connections: BTreeSet::new(),
+            count: 0,
+            capacity,
+        }
+    }
+
+    /// The live bindings, highest q first, the latest registered first among equals.
+    #[must_use]
+    pub fn lookup(&self, aor: &str, now: Instant) -> Vec<&Binding> {
+        let mut found: Vec<&Binding> =
+            self.bindings(aor).iter().rev().filter(|binding| binding.expires > now).collect();
+        found.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+        found
+    }
+
+    /// All bindings of one address-of-record, oldest first.
+    pub(crate) fn bindings(&self, aor: &str) -> &[Binding] {
+        self.table.get(aor).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every binding in order of address-of-record, for the store and the API.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Binding)> {
+        self.table.iter().flat_map(|(aor, bindings)| bindings.iter().map(move |binding| (&**aor, binding)))
+    }
+
+    /// Bindings held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether nothing is registered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether `more` bindings still fit.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.count.saturating_add(more) <= self.capacity
+    }
+
+    /// Puts a binding back from the store at start; a second one with the same contact replaces the first.
+    /// Returns false when the table is full.
+    pub fn restore(&mut self, aor: &str, binding: Binding) -> bool {
+        let mut bindings = self.bindings(aor).to_vec();
+        bindings.retain(|known| known.contact != binding.contact);
+        bindings.push(binding);
+        let before = self.bindings(aor).len();
+        if !self.has_room(bindings.len().saturating_sub(before)) {
+            return false;
+        }
+        self.replace(&Arc::from(aor), bindings);
+        true
+    }
+
+    /// Exchanges all bindings of one address-of-record at once.
+    pub(crate) fn replace(&mut self, aor: &Arc<str>, bindings: Vec<Binding>) {
+        let key = match self.table.remove_entry(&**aor) {
+            Some((key, old)) => {
+                self.count -= old.len();
+                if let Some(first) = earliest(&old) {
+                    self.wakes.remove(&(first, key.clone()));
+                }
+                for connection in old.iter().filter_map(|binding| binding.flow.connection) {
+                    self.connections.remove(&(connection, key.clone()));
+                }
+                key
+            }
+            None => aor.clone(),
+        };
+        let Some(first) = earliest(&bindings) else {
+            return;
+        };
+        self.wakes.insert((first, key.clone()));
+        for connection in bindings.iter().filter_map(|binding| binding.flow.connection) {
+            self.connections.insert((connection, key.clone()));
+        }
+        self.count += bindings.len();
+        self.table.insert(key, bindings);
+    }
+
+    /// The shared name of a known address-of-record, or a new one.
+    pub(crate) fn name(&self, aor: &str) -> Arc<str> {
+        self.table.get_key_value(aor).map_or_else(|| Arc::from(aor), |(key, _)| key.clone())
+    }
+
+    fn remove_where(
+        &mut self,
+        aor: &Arc<str>,
+        why: RemovalCause,
+        goes: impl Fn(&Binding) -> bool,
+        changes: &mut Vec<BindingChange>,
+    ) {
+        let mut kept = Vec::new();
+        for binding in self.bindings(aor) {
+            if goes(binding) {
+                changes.push(BindingChange::Removed { aor: aor.clone(), contact: binding.contact.clone(), why });
+            } else {
+                kept.push(binding.clone());
+            }
+        }
+        self.replace(aor, kept);
+    }
+
+    /// Removes what has ended by `now`.
+    #[must_use = "the changes belong in the store"]
+    pub fn expire(&mut self, now: Instant) -> Vec<BindingChange> {
+        let mut changes = Vec::new();
+        while let Some((at, aor)) = self.wakes.first().cloned() {
+            if at > now {
+                break;
+            }
+            self.remove_where(&aor, RemovalCause::Expired, |binding| binding.expires <= now, &mut changes);
+        }
+        changes
+    }
+
+    /// When [`Self::expire`] next has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// A connection is gone: WebSocket bindings on it end, for nobody can connect to a browser; others keep their
+    /// contact, towards which the shell opens a new connection.
+    #[must_use = "the changes belong in the store"]
+    pub fn connection_closed(&mut self, connection: ConnectionId) -> Vec<BindingChange> {
+        use crate::transport::Transport::{Ws, Wss};
+        let mut changes = Vec::new();
+        let from = (connection, Arc::from(""));
+        let affected: Vec<Arc<str>> = self
+            .connections
+            .range(from..)
+            .take_while(|(id, _)| *id == connection)
+            .map(|(_, aor)| aor.clone())
+            .collect();
+        for aor in affected {
+            let on_it = |binding: &Binding| binding.flow.connection == Some(connection);
+            self.remove_where(
+                &aor,
+                RemovalCause::ConnectionLost,
+                |binding| on_it(binding) && matches!(binding.flow.transport, Ws | Wss),
+                &mut changes,
+            );
+            let mut rest = self.bindings(&aor).to_vec();
+            for binding in rest.iter_mut().filter(|binding| on_it(binding)) {
+                binding.flow.connection = None;
+            }
+            self.replace(&aor, rest);
+        }
+        changes
+    }
+
+    /// Ends every binding of one address-of-record: the account is revoked.
+    #[must_use = "the changes belong in the store"]
+    pub fn revoke(&mut self, aor: &str) -> Vec<BindingChange> {
+        let mut changes = Vec::new();
+        self.remove_where(&Arc::from(aor), RemovalCause::Revoked, |_| true, &mut changes);
+        changes
+    }
+
+    /// Time left until `at`, for tests of expiry.
+    #[cfg(test)]
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+        self.next_timeout().map(|at| at.saturating_duration_since(now))
+    }
+}
+
+fn earliest(bindings: &[Binding]) -> Option<Instant> {
+    bindings.iter().map(|binding| binding.expires).min()
+}

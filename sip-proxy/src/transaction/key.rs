@@ -1,0 +1,140 @@
+//! Transaction keys: what makes two messages belong together (RFC 3261 sections 17.2.3, 8.2.2.2, 13.3.1.4).
+//!
+//! Kept as 128-bit fingerprints under a secret drawn at construction, so that a table entry costs 16 octets whatever
+//! the peer put into its branch, and nobody outside can make two keys meet.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use crate::message::{Message, Method};
+
+/// The fingerprint of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u128);
+
+impl Hash for Key {
+    #[expect(clippy::cast_possible_truncation, reason = "the low half of a fingerprint is as good as the whole")]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0 as u64);
+    }
+}
+
+/// A map whose keys are already hashes.
+pub type KeyMap<V> = HashMap<Key, V, BuildHasherDefault<PassThrough>>;
+
+/// Hasher that takes a fingerprint as it is.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct PassThrough(u64);
+
+impl Hasher for PassThrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// Makes keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    low: DefaultHasher,
+    high: DefaultHasher,
+}
+
+/// Keeps the three kinds of key apart.
+#[derive(Hash)]
+enum Kind {
+    Branch,
+    Rfc2543,
+    Merged,
+    Acknowledged,
+}
+
+/// Fields are hashed with their length ahead (`str`'s own hash ends in a mark), so that none can lean on the next.
+fn key(keys: &Keys, fields: &impl Hash) -> Key {
+    let mut low = keys.low.clone();
+    let mut high = keys.high.clone();
+    fields.hash(&mut low);
+    fields.hash(&mut high);
+    Key(u128::from(high.finish()) << 64 | u128::from(low.finish()))
+}
+
+impl Keys {
+    /// Keys under these secrets.
+    #[must_use]
+    pub fn new(secrets: [u64; 4]) -> Self {
+        let [a, b, c, d] = secrets;
+        let seeded = |one: u64, two: u64| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u64(one);
+            hasher.write_u64(two);
+            hasher
+        };
+        Self { low: seeded(a, b), high: seeded(c, d) }
+    }
+
+    /// The server transaction a request belongs to (17.2.3). ACK and CANCEL have the key of their INVITE.
+    ///
+    /// For a branch without the magic cookie the RFC 2543 fields decide; the To tag is left out, since the ACK to a
+    /// non-2xx has one where its INVITE had none, and Call-ID, From tag, CSeq and Via already tell transactions apart.
+    #[must_use]
+    pub fn server(&self, request: &Message, as_invite: bool) -> Key {
+        let via = request.top_via();
+        let method = if as_invite { Method::Invite.as_str() } else { request.method().as_str() };
+        let host = LowerCase(via.host);
+        match via.rfc3261_branch() {
+            Some(branch) => key(self, &(Kind::Branch, branch, host, via.port, method)),
+            None => key(
+                self,
+                &(
+                    Kind::Rfc2543,
+                    (request.uri(), request.from_tag(), request.call_id(), request.cseq()),
+                    (via.branch(), host, via.port, method),
+                ),
+            ),
+        }
+    }
+
+    /// What merged requests have in common (8.2.2.2): From tag, Call-ID and CSeq.
+    #[must_use]
+    pub fn merged(&self, request: &Message) -> Key {
+        key(
+            self,
+            &(
+                Kind::Merged,
+                request.from_tag(),
+                request.call_id(),
+                request.cseq(),
+                request.method().as_str(),
+            ),
+        )
+    }
+
+    /// What the ACK to a 2xx has in common with its INVITE and our answer: the dialog and the CSeq number.
+    #[must_use]
+    pub fn acknowledged(&self, message: &Message, local_tag: Option<&str>) -> Key {
+        key(
+            self,
+            &(Kind::Acknowledged, message.call_id(), message.from_tag(), local_tag, message.cseq()),
+        )
+    }
+}
+
+/// Hashes host names whatever their case.
+struct LowerCase<'a>(&'a str);
+
+impl Hash for LowerCase<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for byte in self.0.bytes() {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+        state.write_u8(0xff);
+    }
+}
