@@ -3,7 +3,7 @@
 /// Why an SDP was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
-    /// Not SDP, or beyond the bounds.
+    /// A broken line we need, or a size beyond the bounds.
     #[error("malformed SDP")]
     Malformed,
     /// The body is no SDP at all.
@@ -12,29 +12,63 @@ pub enum OfferError {
     /// No codec in common.
     #[error("no codec in common")]
     NoCommonCodec,
-    /// No audio m-line we can use.
+    /// No audio m-line, or only over transports unknown here.
     #[error("no usable audio stream")]
     NoAudio,
-    /// The peer wants encrypted media and this leg cannot (never answered by plain RTP).
+    /// The peer wants encrypted media and this leg has none: never answered with plain RTP.
     #[error("secure media not available")]
     SecureRequired,
+    /// Nowhere to send: a host name, a multicast group, or an address of the family our sockets have not.
+    #[error("unusable media address")]
+    Address,
     /// The answer does not fit the offer (RFC 3264 §6).
     #[error("answer does not match the offer")]
     Mismatch,
-    /// An offer is pending already, or none is (RFC 3261 §14, RFC 6337).
-    #[error("no offer to answer, or one already pending")]
-    WrongState,
+    /// The peer's offer crossed ours (RFC 3261 §14.2).
+    #[error("an offer of ours is pending")]
+    Glare,
+    /// An answer without an offer, or none to answer.
+    #[error("no offer is pending")]
+    NothingPending,
 }
 
 impl OfferError {
-    /// The SIP status of a response refusing the offer (RFC 3261 §21.4).
+    /// The SIP status of a response refusing the request that carried the SDP (RFC 3261 §21.4, §14.2).
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::Malformed => 400,
+            Self::Malformed | Self::NothingPending => 400,
             Self::NotSdp => 415,
-            Self::NoCommonCodec | Self::NoAudio | Self::SecureRequired | Self::Mismatch => 488,
-            Self::WrongState => 491,
+            Self::NoCommonCodec
+            | Self::NoAudio
+            | Self::SecureRequired
+            | Self::Address
+            | Self::Mismatch => 488,
+            Self::Glare => 491,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_status() {
+        use OfferError::*;
+        let table = [
+            (Malformed, 400),
+            (NotSdp, 415),
+            (NoCommonCodec, 488),
+            (NoAudio, 488),
+            (SecureRequired, 488),
+            (Address, 488),
+            (Mismatch, 488),
+            (Glare, 491),
+            (NothingPending, 400),
+        ];
+        for (error, status) in table {
+            assert_eq!(error.status(), status, "{error}");
         }
     }
 }
