@@ -1,0 +1,35 @@
+//! The message layer (RFC 3261 §7, §20, §25): one buffer, one index over it, values read only when asked for.
+//!
+//! [`RawMessage`] has split a message, [`Message`] has in addition checked what every element relies on. Writing is
+//! [`write_request`] and [`write_response`] for messages of our own, [`Splice`] for those passed on.
+
+mod contact;
+mod error;
+mod lex;
+mod limits;
+mod method;
+mod name;
+mod name_addr;
+mod params;
+mod raw;
+mod splice;
+mod validate;
+mod via;
+mod write;
+
+pub use crate::uri::{Host, Uri};
+pub use contact::{Contact, Contacts};
+pub use error::{HeaderError, Invalid, UriError};
+pub use limits::Limits;
+pub use method::Method;
+pub use name::HeaderName;
+pub use name_addr::NameAddr;
+pub use params::Params;
+pub use raw::RawMessage;
+pub use splice::Splice;
+pub use validate::Message;
+pub(crate) use via::ip_of as literal;
+pub use via::{BRANCH_COOKIE, Via};
+pub use write::{
+    Body, OutgoingRequest, OutgoingResponse, reason_phrase, write_request, write_response,
+};
