@@ -61,15 +61,30 @@ impl fmt::Display for Error {
         write!(f, "error: {}", self.message)?;
         let Some((line, width)) = &self.snippet else {
             write!(f, "\n  --> {}", self.file.display())?;
-            return self.hint.iter().try_for_each(|hint| write!(f, "\n  = {hint}"));
+            return self
+                .hint
+                .iter()
+                .try_for_each(|hint| write!(f, "\n  = {hint}"));
         };
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
-        let indent: String =
-            line.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let indent: String = line
+            .chars()
+            .take(self.column - 1)
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
         let carets = "^".repeat(*width);
-        write!(f, "\n {gutter}--> {}:{}:{}", self.file.display(), self.line, self.column)?;
-        write!(f, "\n {gutter} |\n {number} | {line}\n {gutter} | {indent}{carets}")?;
+        write!(
+            f,
+            "\n {gutter}--> {}:{}:{}",
+            self.file.display(),
+            self.line,
+            self.column
+        )?;
+        write!(
+            f,
+            "\n {gutter} |\n {number} | {line}\n {gutter} | {indent}{carets}"
+        )?;
         self.hint.iter().try_for_each(|hint| write!(f, " {hint}"))
     }
 }
@@ -107,18 +122,40 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(file: &Path, text: &str) -> Self {
-        Self { file: file.to_owned(), text: text.into() }
+        Self {
+            file: file.to_owned(),
+            text: text.into(),
+        }
     }
 
     /// A fault at `span` (bytes of the text; clamped to it). What it underlines ends with the line.
-    pub(crate) fn error(&self, span: &Range<usize>, key: impl Into<String>, message: impl Into<String>) -> Error {
+    pub(crate) fn error(
+        &self,
+        span: &Range<usize>,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Error {
         let start = floor(&self.text, span.start);
         let end = floor(&self.text, span.end).max(start);
         let before = self.text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = self.text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let line = self
+            .text
+            .get(line_start..)
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default();
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        let marked = self.text.get(start..end).unwrap_or_default().lines().next().unwrap_or_default().chars().count();
+        let marked = self
+            .text
+            .get(start..end)
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count();
         let room = line.chars().count().saturating_sub(column - 1);
         Error {
             file: self.file.clone(),
@@ -148,7 +185,9 @@ mod tests {
     #[test]
     fn the_caret_stands_under_the_span() {
         let source = Source::new(Path::new("a.toml"), "x = 1\n\ty = \"čtyři\" # four\n");
-        let error = source.error(&(11..20), "y", "`y` must be a number").hint("write `y = 4`");
+        let error = source
+            .error(&(11..20), "y", "`y` must be a number")
+            .hint("write `y = 4`");
         assert_eq!((error.line, error.column), (2, 6));
         assert_eq!(
             error.to_string(),
@@ -161,6 +200,9 @@ mod tests {
         let source = Source::new(Path::new("a.toml"), "é");
         assert_eq!(source.error(&(1..900), "", "m").column, 1);
         assert_eq!(source.error(&(900..901), "", "m").column, 2);
-        assert_eq!(Source::new(Path::new("e"), "").error(&(0..0), "", "m").line, 1);
+        assert_eq!(
+            Source::new(Path::new("e"), "").error(&(0..0), "", "m").line,
+            1
+        );
     }
 }

@@ -12,14 +12,18 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod resolve;
 mod resolved;
 mod secret;
 pub mod station;
+mod written;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Errors};
-pub use resolved::{Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock};
+pub use resolved::{
+    Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock,
+};
 pub use secret::Secret;
 
 /// The files a configuration names. The shell reads the disk, tests a map.
@@ -42,6 +46,5 @@ pub trait Files {
 /// # Errors
 /// Every fault found; nothing is half-resolved.
 pub fn load(file: &Path, text: &str, files: &dyn Files) -> Result<Resolved, Errors> {
-    let _ = (text, files);
-    Err(Error::of_file(file, "not yet").hint("soon").into())
+    resolve::resolve(file, text, files)
 }
