@@ -3,6 +3,7 @@
 //! The inner rate of a pair is the lower of the two codecs' own ([`Rate::between`]), so G.711 ↔ Opus never
 //! leaves 8 kHz. All buffers are the caller's; after construction nothing allocates.
 
+mod conceal;
 pub mod g711;
 pub mod g722;
 pub mod l16;
@@ -211,7 +212,7 @@ pub trait Encode: Send {
 pub fn decoder(codec: Codec, rate: Rate) -> Result<Box<dyn Decode>, CodecError> {
     Ok(match codec {
         Codec::Opus => Box::new(opus::Decoder::new(rate)?),
-        Codec::G722 => Box::new(g722::Decoder::at(rate)?),
+        Codec::G722 => Box::new(g722::Decoder::new(rate)?),
         Codec::Pcma => Box::new(g711::Decoder::new(g711::Law::A, rate)?),
         Codec::Pcmu => Box::new(g711::Decoder::new(g711::Law::Mu, rate)?),
         Codec::L16 => Box::new(l16::Decoder::new(rate)?),
@@ -229,7 +230,7 @@ pub fn encoder(
 ) -> Result<Box<dyn Encode>, CodecError> {
     Ok(match codec {
         Codec::Opus => Box::new(opus::Encoder::new(rate, params)?),
-        Codec::G722 => Box::new(g722::Encoder::at(rate)?),
+        Codec::G722 => Box::new(g722::Encoder::new(rate)?),
         Codec::Pcma => Box::new(g711::Encoder::new(g711::Law::A, rate)?),
         Codec::Pcmu => Box::new(g711::Encoder::new(g711::Law::Mu, rate)?),
         Codec::L16 => Box::new(l16::Encoder::new(rate)?),
