@@ -79,7 +79,11 @@ impl Dialog {
     ///
     /// # Errors
     /// 400 when the response has no tag, or its Contact or Record-Route is malformed.
-    pub fn from_response(sent: &OutgoingRequest, response: &Message, flow: Flow) -> Result<Self, Reject> {
+    pub fn from_response(
+        sent: &OutgoingRequest,
+        response: &Message,
+        flow: Flow,
+    ) -> Result<Self, Reject> {
         let to = response.to();
         let mut route_set = record_routes(response)?;
         route_set.reverse();
@@ -88,7 +92,10 @@ impl Dialog {
         Ok(Self {
             call_id: response.call_id().to_owned(),
             local_tag: response.from_tag().unwrap_or_default().to_owned(),
-            remote_tag: to.tag().ok_or(Reject::new(400, "Missing To Tag"))?.to_owned(),
+            remote_tag: to
+                .tag()
+                .ok_or(Reject::new(400, "Missing To Tag"))?
+                .to_owned(),
             local: address(&response.from()),
             remote: address(&to),
             remote_target: target,
@@ -148,7 +155,9 @@ impl Dialog {
     /// The URI the next request goes to by RFC 3263: the first route or the remote target.
     #[must_use]
     pub fn next_hop(&self) -> &str {
-        self.route_set.first().map_or(self.remote_target.as_str(), |first| uri_of(first))
+        self.route_set
+            .first()
+            .map_or(self.remote_target.as_str(), |first| uri_of(first))
     }
 
     /// Checks and takes the order number of a request of the peer (12.2.2). ACK and CANCEL carry their INVITE's
@@ -184,7 +193,11 @@ impl Dialog {
         }
         let from = message.from_tag().unwrap_or_default();
         let to = message.to_tag().unwrap_or_default();
-        let (ours, theirs) = if message.is_request() { (to, from) } else { (from, to) };
+        let (ours, theirs) = if message.is_request() {
+            (to, from)
+        } else {
+            (from, to)
+        };
         ours == self.local_tag && theirs == self.remote_tag
     }
 }
@@ -209,7 +222,11 @@ fn address(name_addr: &NameAddr<'_>) -> String {
 }
 
 fn tagged(address: &str, tag: &str) -> String {
-    if tag.is_empty() { address.to_owned() } else { format!("{address};tag={tag}") }
+    if tag.is_empty() {
+        address.to_owned()
+    } else {
+        format!("{address};tag={tag}")
+    }
 }
 
 fn record_routes(message: &Message) -> Result<Vec<String>, Reject> {
@@ -243,5 +260,6 @@ pub(crate) fn is_loose(route: &str) -> bool {
 }
 
 fn is_sips(uri: &str) -> bool {
-    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
+    uri.get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }

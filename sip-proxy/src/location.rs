@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::transport::{ConnectionId, Flow};
 
@@ -136,8 +136,12 @@ impl Location {
     /// The live bindings, highest q first, the latest registered first among equals.
     #[must_use]
     pub fn lookup(&self, aor: &str, now: Instant) -> Vec<&Binding> {
-        let mut found: Vec<&Binding> =
-            self.bindings(aor).iter().rev().filter(|binding| binding.expires > now).collect();
+        let mut found: Vec<&Binding> = self
+            .bindings(aor)
+            .iter()
+            .rev()
+            .filter(|binding| binding.expires > now)
+            .collect();
         found.sort_by_key(|binding| std::cmp::Reverse(binding.q));
         found
     }
@@ -149,7 +153,9 @@ impl Location {
 
     /// Every binding in order of address-of-record, for the store and the API.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Binding)> {
-        self.table.iter().flat_map(|(aor, bindings)| bindings.iter().map(move |binding| (&**aor, binding)))
+        self.table
+            .iter()
+            .flat_map(|(aor, bindings)| bindings.iter().map(move |binding| (&**aor, binding)))
     }
 
     /// Bindings held.
@@ -202,7 +208,10 @@ impl Location {
             return;
         };
         self.wakes.insert((first, key.clone()));
-        for connection in bindings.iter().filter_map(|binding| binding.flow.connection) {
+        for connection in bindings
+            .iter()
+            .filter_map(|binding| binding.flow.connection)
+        {
             self.connections.insert((connection, key.clone()));
         }
         self.count += bindings.len();
@@ -211,7 +220,9 @@ impl Location {
 
     /// The shared name of a known address-of-record, or a new one.
     pub(crate) fn name(&self, aor: &str) -> Arc<str> {
-        self.table.get_key_value(aor).map_or_else(|| Arc::from(aor), |(key, _)| key.clone())
+        self.table
+            .get_key_value(aor)
+            .map_or_else(|| Arc::from(aor), |(key, _)| key.clone())
     }
 
     fn remove_where(
@@ -224,7 +235,11 @@ impl Location {
         let mut kept = Vec::new();
         for binding in self.bindings(aor) {
             if goes(binding) {
-                changes.push(BindingChange::Removed { aor: aor.clone(), contact: binding.contact.clone(), why });
+                changes.push(BindingChange::Removed {
+                    aor: aor.clone(),
+                    contact: binding.contact.clone(),
+                    why,
+                });
             } else {
                 kept.push(binding.clone());
             }
@@ -240,7 +255,12 @@ impl Location {
             if at > now {
                 break;
             }
-            self.remove_where(&aor, RemovalCause::Expired, |binding| binding.expires <= now, &mut changes);
+            self.remove_where(
+                &aor,
+                RemovalCause::Expired,
+                |binding| binding.expires <= now,
+                &mut changes,
+            );
         }
         changes
     }
@@ -285,14 +305,13 @@ impl Location {
     #[must_use = "the changes belong in the store"]
     pub fn revoke(&mut self, aor: &str) -> Vec<BindingChange> {
         let mut changes = Vec::new();
-        self.remove_where(&Arc::from(aor), RemovalCause::Revoked, |_| true, &mut changes);
+        self.remove_where(
+            &Arc::from(aor),
+            RemovalCause::Revoked,
+            |_| true,
+            &mut changes,
+        );
         changes
-    }
-
-    /// Time left until `at`, for tests of expiry.
-    #[cfg(test)]
-    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
-        self.next_timeout().map(|at| at.saturating_duration_since(now))
     }
 }
 

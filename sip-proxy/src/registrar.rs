@@ -38,7 +38,13 @@ pub struct RegistrarConfig {
 
 impl Default for RegistrarConfig {
     fn default() -> Self {
-        Self { min_expires: 60, max_expires: 3600, default_expires: 3600, max_contacts: 10, own: BTreeSet::new() }
+        Self {
+            min_expires: 60,
+            max_expires: 3600,
+            default_expires: 3600,
+            max_contacts: 10,
+            own: BTreeSet::new(),
+        }
     }
 }
 
@@ -75,8 +81,14 @@ impl Registrar {
         aor: &str,
     ) -> Registered {
         match self.update(location, now, request, flow, aor) {
-            Ok(changes) => Registered { response: self.current(location, now, request, aor), changes },
-            Err(refusal) => Registered { response: refusal.into_response(&self.config), changes: Vec::new() },
+            Ok(changes) => Registered {
+                response: self.current(location, now, request, aor),
+                changes,
+            },
+            Err(refusal) => Registered {
+                response: refusal.into_response(&self.config),
+                changes: Vec::new(),
+            },
         }
     }
 
@@ -95,17 +107,26 @@ impl Registrar {
         if !unsupported.is_empty() {
             return Err(Refusal::BadExtension(unsupported.join(", ")));
         }
-        let contacts = request.contacts().map_err(|_| Refusal::plain(400, "Bad Contact"))?;
-        let header = request.header(&HeaderName::Expires).and_then(|value| value.trim().parse::<u32>().ok());
+        let contacts = request
+            .contacts()
+            .map_err(|_| Refusal::plain(400, "Bad Contact"))?;
+        let header = request
+            .header(&HeaderName::Expires)
+            .and_then(|value| value.trim().parse::<u32>().ok());
         let name = location.name(aor);
         match contacts {
-            Contacts::Star if header != Some(0) => Err(Refusal::plain(400, "Star Without Expires 0")),
+            Contacts::Star if header != Some(0) => {
+                Err(Refusal::plain(400, "Star Without Expires 0"))
+            }
             Contacts::Star => {
                 let old = location.bindings(aor);
                 if old.iter().any(|binding| is_stale(binding, request)) {
                     return Err(Refusal::plain(500, "CSeq Out of Order"));
                 }
-                let changes = old.iter().map(|binding| removed(&name, binding, RemovalCause::Unregistered)).collect();
+                let changes = old
+                    .iter()
+                    .map(|binding| removed(&name, binding, RemovalCause::Unregistered))
+                    .collect();
                 location.replace(&name, Vec::new());
                 Ok(changes)
             }
@@ -123,7 +144,10 @@ impl Registrar {
 
     /// Seconds granted to one contact (10.3 step 7).
     fn expires(&self, contact: &Contact<'_>, header: Option<u32>) -> Result<u32, Refusal> {
-        let asked = contact.expires.or(header).unwrap_or(self.config.default_expires);
+        let asked = contact
+            .expires
+            .or(header)
+            .unwrap_or(self.config.default_expires);
         if asked == 0 {
             return Ok(0);
         }
@@ -134,9 +158,19 @@ impl Registrar {
     }
 
     /// The 200 with every current contact (10.3 step 8).
-    fn current(&self, location: &Location, now: Instant, request: &Message, aor: &str) -> OutgoingResponse {
+    fn current(
+        &self,
+        location: &Location,
+        now: Instant,
+        request: &Message,
+        aor: &str,
+    ) -> OutgoingResponse {
         let mut response = OutgoingResponse::new(200);
-        for binding in location.bindings(aor).iter().filter(|binding| binding.expires > now) {
+        for binding in location
+            .bindings(aor)
+            .iter()
+            .filter(|binding| binding.expires > now)
+        {
             response = response.with_header(HeaderName::Contact, contact_value(binding, now));
         }
         if request.has_option(&HeaderName::Supported, "path") {
@@ -152,7 +186,12 @@ fn contact_value(binding: &Binding, now: Instant) -> String {
     use std::fmt::Write as _;
     let mut value = String::with_capacity(binding.contact.len() + 48);
     // Writing to a String cannot fail.
-    let _ = write!(value, "<{}>;expires={}", binding.contact, binding.remaining(now));
+    let _ = write!(
+        value,
+        "<{}>;expires={}",
+        binding.contact,
+        binding.remaining(now)
+    );
     if binding.q != 1000 {
         let _ = write!(value, ";q=0.{:03}", binding.q);
     }
@@ -184,10 +223,11 @@ impl Refusal {
                 response.reason = Some(reject.reason.to_owned());
                 response
             }
-            Self::TooBrief => {
-                OutgoingResponse::new(423).with_header(HeaderName::MinExpires, config.min_expires.to_string())
+            Self::TooBrief => OutgoingResponse::new(423)
+                .with_header(HeaderName::MinExpires, config.min_expires.to_string()),
+            Self::BadExtension(options) => {
+                OutgoingResponse::new(420).with_header(HeaderName::Unsupported, options)
             }
-            Self::BadExtension(options) => OutgoingResponse::new(420).with_header(HeaderName::Unsupported, options),
         }
     }
 }
@@ -214,7 +254,11 @@ impl<'a> Update<'a> {
         flow: Flow,
         aor: Arc<str>,
     ) -> Result<Self, Refusal> {
-        let path: Vec<String> = request.values(&HeaderName::Path).take(PATHS + 1).map(str::to_owned).collect();
+        let path: Vec<String> = request
+            .values(&HeaderName::Path)
+            .take(PATHS + 1)
+            .map(str::to_owned)
+            .collect();
         if path.len() > PATHS {
             return Err(Refusal::plain(400, "Too Many Path Values"));
         }
@@ -234,28 +278,43 @@ impl<'a> Update<'a> {
             if binding.expires > now {
                 update.bindings.push(binding.clone());
             } else {
-                update.changes.push(removed(&update.aor, binding, RemovalCause::Expired));
+                update
+                    .changes
+                    .push(removed(&update.aor, binding, RemovalCause::Expired));
             }
         }
         Ok(update)
     }
 
-    fn apply(&mut self, config: &RegistrarConfig, contact: &Contact<'_>, expires: u32) -> Result<(), Refusal> {
+    fn apply(
+        &mut self,
+        config: &RegistrarConfig,
+        contact: &Contact<'_>,
+        expires: u32,
+    ) -> Result<(), Refusal> {
         let written = contact.name_addr.uri;
         let uri = Uri::parse(written).map_err(|_| Refusal::plain(400, "Bad Contact"))?;
         if points_at_us(&uri, &config.own) {
             return Err(Refusal::plain(403, "Contact Points at This Server"));
         }
         let instance = contact.name_addr.param("+sip.instance").map(str::to_owned);
-        let reg_id = contact.name_addr.param("reg-id").and_then(|id| id.parse().ok());
+        let reg_id = contact
+            .name_addr
+            .param("reg-id")
+            .and_then(|id| id.parse().ok());
         let known = self.find(&uri, written, instance.as_deref(), reg_id);
-        if known.is_some_and(|at| self.bindings.get(at).is_some_and(|old| is_stale(old, self.request))) {
+        if known.is_some_and(|at| {
+            self.bindings
+                .get(at)
+                .is_some_and(|old| is_stale(old, self.request))
+        }) {
             return Err(Refusal::plain(500, "CSeq Out of Order"));
         }
         let old = known.map(|at| self.bindings.remove(at));
         if expires == 0 {
             if let Some(old) = old {
-                self.changes.push(removed(&self.aor, &old, RemovalCause::Unregistered));
+                self.changes
+                    .push(removed(&self.aor, &old, RemovalCause::Unregistered));
             }
             return Ok(());
         }
@@ -284,21 +343,33 @@ impl<'a> Update<'a> {
             return self.changes.push(BindingChange::Added { aor, binding });
         };
         if old.contact != binding.contact {
-            self.changes.push(removed(&aor, &old, RemovalCause::Replaced));
+            self.changes
+                .push(removed(&aor, &old, RemovalCause::Replaced));
         }
         // The port of a TCP client changes with every connection; the address is what a device moves to.
-        self.changes.push(if old.flow.remote.ip() == binding.flow.remote.ip() {
-            BindingChange::Refreshed { aor, binding }
-        } else {
-            BindingChange::Moved { aor, binding, from: old.flow.remote }
-        });
+        self.changes
+            .push(if old.flow.remote.ip() == binding.flow.remote.ip() {
+                BindingChange::Refreshed { aor, binding }
+            } else {
+                BindingChange::Moved {
+                    aor,
+                    binding,
+                    from: old.flow.remote,
+                }
+            });
     }
 
     /// The binding a contact updates: the same instance and reg-id (RFC 5626 section 6), else an equal URI (19.1.4).
     ///
     /// An instance without reg-id counts as well: a panel that comes back from a power cut on another port would
     /// otherwise keep its dead contact ringing until it expires.
-    fn find(&self, uri: &Uri<'_>, written: &str, instance: Option<&str>, reg_id: Option<u32>) -> Option<usize> {
+    fn find(
+        &self,
+        uri: &Uri,
+        written: &str,
+        instance: Option<&str>,
+        reg_id: Option<u32>,
+    ) -> Option<usize> {
         let same_device = |binding: &Binding| {
             instance.is_some()
                 && binding.instance.as_deref() == instance
@@ -307,12 +378,17 @@ impl<'a> Update<'a> {
         };
         self.bindings.iter().position(same_device).or_else(|| {
             self.bindings.iter().position(|binding| {
-                binding.contact == written || Uri::parse(&binding.contact).is_ok_and(|known| known == *uri)
+                binding.contact == written
+                    || Uri::parse(&binding.contact).is_ok_and(|known| known == *uri)
             })
         })
     }
 
-    fn finish(self, config: &RegistrarConfig, location: &mut Location) -> Result<Vec<BindingChange>, Refusal> {
+    fn finish(
+        self,
+        config: &RegistrarConfig,
+        location: &mut Location,
+    ) -> Result<Vec<BindingChange>, Refusal> {
         if self.bindings.len() > config.max_contacts && self.bindings.len() > self.before {
             return Err(Refusal::plain(403, "Too Many Contacts"));
         }
@@ -325,7 +401,11 @@ impl<'a> Update<'a> {
 }
 
 fn removed(aor: &Arc<str>, binding: &Binding, why: RemovalCause) -> BindingChange {
-    BindingChange::Removed { aor: aor.clone(), contact: binding.contact.clone(), why }
+    BindingChange::Removed {
+        aor: aor.clone(),
+        contact: binding.contact.clone(),
+        why,
+    }
 }
 
 /// Whether a REGISTER is older than the binding it would change (10.3 step 7).
@@ -333,11 +413,11 @@ fn is_stale(binding: &Binding, request: &Message) -> bool {
     binding.call_id == request.call_id() && request.cseq() <= binding.cseq
 }
 
-fn points_at_us(uri: &Uri<'_>, own: &BTreeSet<SocketAddr>) -> bool {
+fn points_at_us(uri: &Uri, own: &BTreeSet<SocketAddr>) -> bool {
     let ip = match uri.host() {
-        Some(Host::V4(ip)) => IpAddr::V4(ip),
-        Some(Host::V6(ip)) => IpAddr::V6(ip),
-        _ => return false,
+        Host::V4(ip) => IpAddr::V4(ip),
+        Host::V6(ip) => IpAddr::V6(ip),
+        Host::Name(_) => return false,
     };
     own.contains(&SocketAddr::new(ip, uri.port().unwrap_or(5060)))
 }
@@ -354,10 +434,14 @@ fn brief(user_agent: &str) -> String {
 #[must_use]
 pub fn sip_date(unix_seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let name = |names: &[&'static str], at: u64| {
-        usize::try_from(at).ok().and_then(|at| names.get(at).copied()).unwrap_or_default()
+        usize::try_from(at)
+            .ok()
+            .and_then(|at| names.get(at).copied())
+            .unwrap_or_default()
     };
     let days = unix_seconds / 86_400;
     let time = unix_seconds % 86_400;
@@ -365,7 +449,8 @@ pub fn sip_date(unix_seconds: u64) -> String {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;

@@ -6,8 +6,21 @@ use crate::message::Method;
 
 /// Methods counted by name; all others share the last place.
 const METHODS: [&str; 15] = [
-    "INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "INFO", "MESSAGE", "PRACK", "UPDATE",
-    "REFER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "other",
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "REGISTER",
+    "OPTIONS",
+    "INFO",
+    "MESSAGE",
+    "PRACK",
+    "UPDATE",
+    "REFER",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PUBLISH",
+    "other",
 ];
 
 /// Counts by method.
@@ -68,7 +81,10 @@ impl Default for StatusCounts {
 
 impl StatusCounts {
     pub(super) fn add(&mut self, status: u16) {
-        if let Some(count) = self.0.get_mut(usize::from(status.wrapping_sub(STATUS.start))) {
+        if let Some(count) = self
+            .0
+            .get_mut(usize::from(status.wrapping_sub(STATUS.start)))
+        {
             *count += 1;
         }
     }
@@ -76,12 +92,17 @@ impl StatusCounts {
     /// How often `status` was counted.
     #[must_use]
     pub fn get(&self, status: u16) -> u64 {
-        self.0.get(usize::from(status.wrapping_sub(STATUS.start))).copied().unwrap_or(0)
+        self.0
+            .get(usize::from(status.wrapping_sub(STATUS.start)))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Every status that was counted, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        STATUS.zip(self.0.iter().copied()).filter(|(_, count)| *count > 0)
+        STATUS
+            .zip(self.0.iter().copied())
+            .filter(|(_, count)| *count > 0)
     }
 }
 

@@ -12,9 +12,15 @@ impl Slot {
         u64::from(self.generation) << 32 | u64::from(self.place)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the number")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of the number"
+    )]
     pub(super) fn from_number(number: u64) -> Self {
-        Self { place: number as u32, generation: (number >> 32) as u32 }
+        Self {
+            place: number as u32,
+            generation: (number >> 32) as u32,
+        }
     }
 }
 
@@ -29,7 +35,12 @@ pub(super) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), live: 0, capacity: capacity.min(u32::MAX as usize) }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            capacity: capacity.min(u32::MAX as usize),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -54,7 +65,10 @@ impl<T> Slab<T> {
             }
         };
         let (generation, entry) = self.entries.get_mut(place as usize)?;
-        let slot = Slot { place, generation: *generation };
+        let slot = Slot {
+            place,
+            generation: *generation,
+        };
         *entry = Some(make(slot));
         self.live += 1;
         Some(slot)
@@ -63,6 +77,12 @@ impl<T> Slab<T> {
     pub(super) fn get(&self, slot: Slot) -> Option<&T> {
         let (generation, entry) = self.entries.get(slot.place as usize)?;
         entry.as_ref().filter(|_| *generation == slot.generation)
+    }
+
+    /// The entry now at a place, whatever its generation.
+    pub(super) fn at(&self, place: u32) -> Option<(Slot, &T)> {
+        let (generation, entry) = self.entries.get(place as usize)?;
+        entry.as_ref().map(|entry| (Slot { place, generation: *generation }, entry))
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {

@@ -149,7 +149,10 @@ mod tests {
         Bytes::from_static(b"ACK")
     }
     fn calling() -> InviteClient {
-        InviteClient::Calling { request: request(), interval: MS(500) }
+        InviteClient::Calling {
+            request: request(),
+            interval: MS(500),
+        }
     }
     fn proceeding() -> InviteClient {
         InviteClient::Proceeding { request: request() }
@@ -166,8 +169,9 @@ mod tests {
     #[test]
     fn invite_from_tu_is_sent_and_arms_a_and_b() {
         let now = origin();
-        let (state, actions) =
-            step(false, InviteClient::Terminated, |_, out| InviteClient::start(now, request(), out));
+        let (state, actions) = step(false, InviteClient::Terminated, |_, out| {
+            InviteClient::start(now, request(), out)
+        });
         assert_eq!(state, calling());
         assert_eq!(
             actions,
@@ -182,9 +186,14 @@ mod tests {
     #[test]
     fn a_reliable_transport_has_no_timer_a() {
         let now = origin();
-        let (_, actions) =
-            step(true, InviteClient::Terminated, |_, out| InviteClient::start(now, request(), out));
-        assert!(!actions.iter().any(|a| matches!(a, Action::Start(Timer::A, _))));
+        let (_, actions) = step(true, InviteClient::Terminated, |_, out| {
+            InviteClient::start(now, request(), out)
+        });
+        assert!(
+            !actions
+                .iter()
+                .any(|a| matches!(a, Action::Start(Timer::A, _)))
+        );
     }
 
     #[test]
@@ -193,9 +202,18 @@ mod tests {
         let (state, actions) = run(false, calling(), now, Input::Timer(Timer::A));
         assert_eq!(
             actions,
-            [Action::Retransmit(request()), Action::Start(Timer::A, now + MS(1000))]
+            [
+                Action::Retransmit(request()),
+                Action::Start(Timer::A, now + MS(1000))
+            ]
         );
-        assert_eq!(state, InviteClient::Calling { request: request(), interval: MS(1000) });
+        assert_eq!(
+            state,
+            InviteClient::Calling {
+                request: request(),
+                interval: MS(1000)
+            }
+        );
     }
 
     #[test]
@@ -203,7 +221,10 @@ mod tests {
         let (state, actions) = run(false, calling(), origin(), Input::Timer(Timer::B));
         assert_eq!(
             (state, actions),
-            (InviteClient::Terminated, vec![Action::Fail(FailCause::Timeout)])
+            (
+                InviteClient::Terminated,
+                vec![Action::Fail(FailCause::Timeout)]
+            )
         );
     }
 
@@ -212,7 +233,10 @@ mod tests {
         let (state, actions) = run(false, calling(), origin(), Input::TransportError);
         assert_eq!(
             (state, actions),
-            (InviteClient::Terminated, vec![Action::Fail(FailCause::Transport)])
+            (
+                InviteClient::Terminated,
+                vec![Action::Fail(FailCause::Transport)]
+            )
         );
     }
 
@@ -222,7 +246,11 @@ mod tests {
         assert_eq!(state, proceeding());
         assert_eq!(
             actions,
-            [Action::Stop(Timer::A), Action::Stop(Timer::B), Action::Deliver]
+            [
+                Action::Stop(Timer::A),
+                Action::Stop(Timer::B),
+                Action::Deliver
+            ]
         );
     }
 
@@ -282,7 +310,10 @@ mod tests {
         let (state, actions) = run(false, state, now + MS(32_000), Input::Timer(Timer::B));
         assert_eq!(
             (state, actions),
-            (InviteClient::Terminated, vec![Action::Fail(FailCause::Timeout)])
+            (
+                InviteClient::Terminated,
+                vec![Action::Fail(FailCause::Timeout)]
+            )
         );
     }
 
@@ -305,19 +336,33 @@ mod tests {
     #[test]
     fn accepted_2xx_is_passed_to_the_tu() {
         let (state, actions) = run(false, InviteClient::Accepted, origin(), Input::Success);
-        assert_eq!((state, actions), (InviteClient::Accepted, vec![Action::Deliver]));
+        assert_eq!(
+            (state, actions),
+            (InviteClient::Accepted, vec![Action::Deliver])
+        );
     }
 
     #[test]
     fn accepted_ignores_a_late_failure() {
-        let (state, actions) = run(false, InviteClient::Accepted, origin(), Input::Failure(&ack));
+        let (state, actions) = run(
+            false,
+            InviteClient::Accepted,
+            origin(),
+            Input::Failure(&ack),
+        );
         assert_eq!((state, actions), (InviteClient::Accepted, vec![]));
     }
 
     #[test]
     fn accepted_timer_m_terminates() {
         assert_eq!(
-            run(false, InviteClient::Accepted, origin(), Input::Timer(Timer::M)).0,
+            run(
+                false,
+                InviteClient::Accepted,
+                origin(),
+                Input::Timer(Timer::M)
+            )
+            .0,
             InviteClient::Terminated
         );
     }

@@ -77,7 +77,9 @@ impl InviteServer {
             (Self::Proceeding { .. }, Input::Provisional(response)) => {
                 out.push(Action::Stop(Timer::Trying));
                 out.push(Action::Transmit(response.clone()));
-                Self::Proceeding { last: Some(response) }
+                Self::Proceeding {
+                    last: Some(response),
+                }
             }
             (Self::Proceeding { .. }, Input::Success(response)) => {
                 out.push(Action::Stop(Timer::Trying));
@@ -119,7 +121,10 @@ impl InviteServer {
                 Self::Terminated
             }
             // 6026 section 8.8 (17.2.4): the user is told and the state kept, so that the ACK is still absorbed.
-            (state @ (Self::Proceeding { .. } | Self::Completed { .. } | Self::Accepted), Input::TransportError) => {
+            (
+                state @ (Self::Proceeding { .. } | Self::Completed { .. } | Self::Accepted),
+                Input::TransportError,
+            ) => {
                 out.push(Action::Fail(FailCause::Transport));
                 state
             }
@@ -149,10 +154,15 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
     fn ringing() -> InviteServer {
-        InviteServer::Proceeding { last: Some(bytes("180")) }
+        InviteServer::Proceeding {
+            last: Some(bytes("180")),
+        }
     }
     fn completed() -> InviteServer {
-        InviteServer::Completed { response: bytes("486"), interval: MS(500) }
+        InviteServer::Completed {
+            response: bytes("486"),
+            interval: MS(500),
+        }
     }
     fn run(
         reliable: bool,
@@ -165,8 +175,9 @@ mod tests {
 
     #[test]
     fn invite_is_passed_up_and_answered_100_at_once_by_default() {
-        let (state, actions) =
-            step(false, InviteServer::Terminated, |_, out| InviteServer::start(origin(), out));
+        let (state, actions) = step(false, InviteServer::Terminated, |_, out| {
+            InviteServer::start(origin(), out)
+        });
         assert_eq!(state, InviteServer::Proceeding { last: None });
         assert_eq!(actions, [Action::Deliver, Action::Trying]);
     }
@@ -174,11 +185,17 @@ mod tests {
     #[test]
     fn invite_is_answered_100_after_the_configured_delay() {
         let now = origin();
-        let timers = super::super::Timers { trying: MS(200), ..Default::default() };
+        let timers = super::super::Timers {
+            trying: MS(200),
+            ..Default::default()
+        };
         let mut out = Actions::new(timers, false);
         let state = InviteServer::start(now, &mut out);
         let actions: Vec<_> = out.drain().collect();
-        assert_eq!(actions, [Action::Deliver, Action::Start(Timer::Trying, now + MS(200))]);
+        assert_eq!(
+            actions,
+            [Action::Deliver, Action::Start(Timer::Trying, now + MS(200))]
+        );
         let state = state.handle(now + MS(200), Input::Timer(Timer::Trying), &mut out);
         assert_eq!(state, InviteServer::Proceeding { last: None });
         assert_eq!(out.drain().collect::<Vec<_>>(), [Action::Trying]);
@@ -187,7 +204,10 @@ mod tests {
     #[test]
     fn proceeding_invite_repeats_the_latest_provisional() {
         let (state, actions) = run(false, ringing(), origin(), Input::Invite);
-        assert_eq!((state, actions), (ringing(), vec![Action::Retransmit(bytes("180"))]));
+        assert_eq!(
+            (state, actions),
+            (ringing(), vec![Action::Retransmit(bytes("180"))])
+        );
     }
 
     #[test]
@@ -199,9 +219,13 @@ mod tests {
 
     #[test]
     fn proceeding_1xx_from_tu_is_sent() {
-        let (state, actions) =
-            run(false, ringing(), origin(), Input::Provisional(bytes("183")));
-        assert_eq!(state, InviteServer::Proceeding { last: Some(bytes("183")) });
+        let (state, actions) = run(false, ringing(), origin(), Input::Provisional(bytes("183")));
+        assert_eq!(
+            state,
+            InviteServer::Proceeding {
+                last: Some(bytes("183"))
+            }
+        );
         assert!(actions.contains(&Action::Transmit(bytes("183"))));
     }
 
@@ -228,19 +252,29 @@ mod tests {
     #[test]
     fn reliable_300_699_has_no_timer_g() {
         let (_, actions) = run(true, ringing(), origin(), Input::Failure(bytes("486")));
-        assert!(!actions.iter().any(|a| matches!(a, Action::Start(Timer::G, _))));
+        assert!(
+            !actions
+                .iter()
+                .any(|a| matches!(a, Action::Start(Timer::G, _)))
+        );
     }
 
     #[test]
     fn proceeding_transport_error_informs_the_tu() {
         let (state, actions) = run(false, ringing(), origin(), Input::TransportError);
-        assert_eq!((state, actions), (ringing(), vec![Action::Fail(FailCause::Transport)]));
+        assert_eq!(
+            (state, actions),
+            (ringing(), vec![Action::Fail(FailCause::Transport)])
+        );
     }
 
     #[test]
     fn completed_invite_repeats_the_response() {
         let (state, actions) = run(false, completed(), origin(), Input::Invite);
-        assert_eq!((state, actions), (completed(), vec![Action::Retransmit(bytes("486"))]));
+        assert_eq!(
+            (state, actions),
+            (completed(), vec![Action::Retransmit(bytes("486"))])
+        );
     }
 
     #[test]
@@ -263,14 +297,20 @@ mod tests {
         let (state, actions) = run(false, completed(), origin(), Input::Timer(Timer::H));
         assert_eq!(
             (state, actions),
-            (InviteServer::Terminated, vec![Action::Fail(FailCause::Timeout)])
+            (
+                InviteServer::Terminated,
+                vec![Action::Fail(FailCause::Timeout)]
+            )
         );
     }
 
     #[test]
     fn completed_transport_error_informs_the_tu() {
         let (state, actions) = run(false, completed(), origin(), Input::TransportError);
-        assert_eq!((state, actions), (completed(), vec![Action::Fail(FailCause::Transport)]));
+        assert_eq!(
+            (state, actions),
+            (completed(), vec![Action::Fail(FailCause::Transport)])
+        );
     }
 
     #[test]
@@ -298,7 +338,13 @@ mod tests {
     #[test]
     fn confirmed_timer_i_terminates() {
         assert_eq!(
-            run(false, InviteServer::Confirmed, origin(), Input::Timer(Timer::I)).0,
+            run(
+                false,
+                InviteServer::Confirmed,
+                origin(),
+                Input::Timer(Timer::I)
+            )
+            .0,
             InviteServer::Terminated
         );
     }
@@ -312,13 +358,20 @@ mod tests {
     #[test]
     fn accepted_ack_is_passed_to_the_tu() {
         let (state, actions) = run(false, InviteServer::Accepted, origin(), Input::Ack);
-        assert_eq!((state, actions), (InviteServer::Accepted, vec![Action::Deliver]));
+        assert_eq!(
+            (state, actions),
+            (InviteServer::Accepted, vec![Action::Deliver])
+        );
     }
 
     #[test]
     fn accepted_2xx_from_tu_is_sent() {
-        let (state, actions) =
-            run(false, InviteServer::Accepted, origin(), Input::Success(bytes("200")));
+        let (state, actions) = run(
+            false,
+            InviteServer::Accepted,
+            origin(),
+            Input::Success(bytes("200")),
+        );
         assert_eq!(
             (state, actions),
             (InviteServer::Accepted, vec![Action::Transmit(bytes("200"))])
@@ -327,25 +380,42 @@ mod tests {
 
     #[test]
     fn accepted_ignores_a_second_verdict() {
-        let (state, actions) =
-            run(false, InviteServer::Accepted, origin(), Input::Failure(bytes("486")));
+        let (state, actions) = run(
+            false,
+            InviteServer::Accepted,
+            origin(),
+            Input::Failure(bytes("486")),
+        );
         assert_eq!((state, actions), (InviteServer::Accepted, vec![]));
     }
 
     #[test]
     fn accepted_transport_error_informs_the_tu() {
-        let (state, actions) =
-            run(false, InviteServer::Accepted, origin(), Input::TransportError);
+        let (state, actions) = run(
+            false,
+            InviteServer::Accepted,
+            origin(),
+            Input::TransportError,
+        );
         assert_eq!(
             (state, actions),
-            (InviteServer::Accepted, vec![Action::Fail(FailCause::Transport)])
+            (
+                InviteServer::Accepted,
+                vec![Action::Fail(FailCause::Transport)]
+            )
         );
     }
 
     #[test]
     fn accepted_timer_l_terminates() {
         assert_eq!(
-            run(false, InviteServer::Accepted, origin(), Input::Timer(Timer::L)).0,
+            run(
+                false,
+                InviteServer::Accepted,
+                origin(),
+                Input::Timer(Timer::L)
+            )
+            .0,
             InviteServer::Terminated
         );
     }

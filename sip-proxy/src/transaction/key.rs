@@ -14,7 +14,10 @@ use crate::message::{Message, Method};
 pub struct Key(u128);
 
 impl Hash for Key {
-    #[expect(clippy::cast_possible_truncation, reason = "the low half of a fingerprint is as good as the whole")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half of a fingerprint is as good as the whole"
+    )]
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0 as u64);
     }
@@ -77,7 +80,10 @@ impl Keys {
             hasher.write_u64(two);
             hasher
         };
-        Self { low: seeded(a, b), high: seeded(c, d) }
+        Self {
+            low: seeded(a, b),
+            high: seeded(c, d),
+        }
     }
 
     /// The server transaction a request belongs to (17.2.3). ACK and CANCEL have the key of their INVITE.
@@ -87,7 +93,11 @@ impl Keys {
     #[must_use]
     pub fn server(&self, request: &Message, as_invite: bool) -> Key {
         let via = request.top_via();
-        let method = if as_invite { Method::Invite.as_str() } else { request.method().as_str() };
+        let method = if as_invite {
+            Method::Invite.as_str()
+        } else {
+            request.method().as_str()
+        };
         let host = LowerCase(via.host);
         match via.rfc3261_branch() {
             Some(branch) => key(self, &(Kind::Branch, branch, host, via.port, method)),
@@ -95,7 +105,12 @@ impl Keys {
                 self,
                 &(
                     Kind::Rfc2543,
-                    (request.uri(), request.from_tag(), request.call_id(), request.cseq()),
+                    (
+                        request.uri(),
+                        request.from_tag(),
+                        request.call_id(),
+                        request.cseq(),
+                    ),
                     (via.branch(), host, via.port, method),
                 ),
             ),
@@ -122,7 +137,13 @@ impl Keys {
     pub fn acknowledged(&self, message: &Message, local_tag: Option<&str>) -> Key {
         key(
             self,
-            &(Kind::Acknowledged, message.call_id(), message.from_tag(), local_tag, message.cseq()),
+            &(
+                Kind::Acknowledged,
+                message.call_id(),
+                message.from_tag(),
+                local_tag,
+                message.cseq(),
+            ),
         )
     }
 }

@@ -77,7 +77,11 @@ impl Actions {
     /// An empty step.
     #[must_use]
     pub fn new(timers: Timers, reliable: bool) -> Self {
-        Self { list: SmallVec::new(), timers, reliable }
+        Self {
+            list: SmallVec::new(),
+            timers,
+            reliable,
+        }
     }
 
     fn push(&mut self, action: Action) {
@@ -99,7 +103,10 @@ pub(crate) mod tests {
     use super::*;
 
     /// One origin for all virtual clocks.
-    #[expect(clippy::disallowed_methods, reason = "tests need one Instant to count from")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests need one Instant to count from"
+    )]
     pub(crate) fn origin() -> Instant {
         Instant::now()
     }

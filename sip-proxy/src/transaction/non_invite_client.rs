@@ -106,7 +106,10 @@ mod tests {
         Bytes::from_static(b"REGISTER")
     }
     fn trying() -> NonInviteClient {
-        NonInviteClient::Trying { request: request(), interval: MS(500) }
+        NonInviteClient::Trying {
+            request: request(),
+            interval: MS(500),
+        }
     }
     fn proceeding() -> NonInviteClient {
         NonInviteClient::Proceeding { request: request() }
@@ -142,7 +145,11 @@ mod tests {
         let (_, actions) = step(true, NonInviteClient::Terminated, |_, out| {
             NonInviteClient::start(origin(), request(), out)
         });
-        assert!(!actions.iter().any(|a| matches!(a, Action::Start(Timer::E, _))));
+        assert!(
+            !actions
+                .iter()
+                .any(|a| matches!(a, Action::Start(Timer::E, _)))
+        );
     }
 
     #[test]
@@ -158,7 +165,10 @@ mod tests {
             }
             state = next;
         }
-        assert_eq!(intervals, [MS(1000), MS(2000), MS(4000), MS(4000), MS(4000)]);
+        assert_eq!(
+            intervals,
+            [MS(1000), MS(2000), MS(4000), MS(4000), MS(4000)]
+        );
     }
 
     #[test]
@@ -166,7 +176,10 @@ mod tests {
         let (state, actions) = run(false, trying(), origin(), Input::Timer(Timer::F));
         assert_eq!(
             (state, actions),
-            (NonInviteClient::Terminated, vec![Action::Fail(FailCause::Timeout)])
+            (
+                NonInviteClient::Terminated,
+                vec![Action::Fail(FailCause::Timeout)]
+            )
         );
     }
 
@@ -175,7 +188,10 @@ mod tests {
         let (state, actions) = run(false, trying(), origin(), Input::TransportError);
         assert_eq!(
             (state, actions),
-            (NonInviteClient::Terminated, vec![Action::Fail(FailCause::Transport)])
+            (
+                NonInviteClient::Terminated,
+                vec![Action::Fail(FailCause::Transport)]
+            )
         );
     }
 
@@ -208,7 +224,10 @@ mod tests {
         let (_, actions) = run(false, proceeding(), now, Input::Timer(Timer::E));
         assert_eq!(
             actions,
-            [Action::Retransmit(request()), Action::Start(Timer::E, now + MS(4000))]
+            [
+                Action::Retransmit(request()),
+                Action::Start(Timer::E, now + MS(4000))
+            ]
         );
     }
 
@@ -217,7 +236,10 @@ mod tests {
         let (state, actions) = run(false, proceeding(), origin(), Input::Timer(Timer::F));
         assert_eq!(
             (state, actions),
-            (NonInviteClient::Terminated, vec![Action::Fail(FailCause::Timeout)])
+            (
+                NonInviteClient::Terminated,
+                vec![Action::Fail(FailCause::Timeout)]
+            )
         );
     }
 
@@ -237,15 +259,20 @@ mod tests {
 
     #[test]
     fn completed_absorbs_further_finals() {
-        let (state, actions) =
-            run(false, NonInviteClient::Completed, origin(), Input::Final);
+        let (state, actions) = run(false, NonInviteClient::Completed, origin(), Input::Final);
         assert_eq!((state, actions), (NonInviteClient::Completed, vec![]));
     }
 
     #[test]
     fn completed_timer_k_terminates() {
         assert_eq!(
-            run(false, NonInviteClient::Completed, origin(), Input::Timer(Timer::K)).0,
+            run(
+                false,
+                NonInviteClient::Completed,
+                origin(),
+                Input::Timer(Timer::K)
+            )
+            .0,
             NonInviteClient::Terminated
         );
     }

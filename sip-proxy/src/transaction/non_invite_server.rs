@@ -77,7 +77,9 @@ impl NonInviteServer {
                 out.start(now, Timer::J, out.timers.sixty_four_t1());
                 Self::Completed { response }
             }
-            (Self::Trying | Self::Proceeding { .. }, Input::GivenUp | Input::Timer(Timer::J)) => Self::Terminated,
+            (Self::Trying | Self::Proceeding { .. }, Input::GivenUp | Input::Timer(Timer::J)) => {
+                Self::Terminated
+            }
             (Self::Proceeding { response }, Input::Request) => {
                 out.push(Action::Retransmit(response.clone()));
                 Self::Proceeding { response }
@@ -109,10 +111,14 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
     fn proceeding() -> NonInviteServer {
-        NonInviteServer::Proceeding { response: bytes("100") }
+        NonInviteServer::Proceeding {
+            response: bytes("100"),
+        }
     }
     fn completed() -> NonInviteServer {
-        NonInviteServer::Completed { response: bytes("200") }
+        NonInviteServer::Completed {
+            response: bytes("200"),
+        }
     }
     fn run(
         reliable: bool,
@@ -126,8 +132,9 @@ mod tests {
     #[test]
     fn request_is_passed_up_and_its_100_waits_until_e_reaches_t2() {
         let now = origin();
-        let (state, actions) =
-            step(false, NonInviteServer::Terminated, |_, out| NonInviteServer::start(now, out));
+        let (state, actions) = step(false, NonInviteServer::Terminated, |_, out| {
+            NonInviteServer::start(now, out)
+        });
         assert_eq!(state, NonInviteServer::Trying);
         assert_eq!(
             actions,
@@ -147,15 +154,26 @@ mod tests {
 
     #[test]
     fn trying_timer_e_answers_100() {
-        let (state, actions) =
-            run(false, NonInviteServer::Trying, origin(), Input::Timer(Timer::E));
-        assert_eq!((state, actions), (NonInviteServer::Trying, vec![Action::Trying]));
+        let (state, actions) = run(
+            false,
+            NonInviteServer::Trying,
+            origin(),
+            Input::Timer(Timer::E),
+        );
+        assert_eq!(
+            (state, actions),
+            (NonInviteServer::Trying, vec![Action::Trying])
+        );
     }
 
     #[test]
     fn trying_100_goes_to_proceeding() {
-        let (state, actions) =
-            run(false, NonInviteServer::Trying, origin(), Input::Provisional(bytes("100")));
+        let (state, actions) = run(
+            false,
+            NonInviteServer::Trying,
+            origin(),
+            Input::Provisional(bytes("100")),
+        );
         assert_eq!(state, proceeding());
         assert!(actions.contains(&Action::Transmit(bytes("100"))));
     }
@@ -163,8 +181,12 @@ mod tests {
     #[test]
     fn trying_200_699_goes_to_completed_with_timer_j() {
         let now = origin();
-        let (state, actions) =
-            run(false, NonInviteServer::Trying, now, Input::Final(bytes("200")));
+        let (state, actions) = run(
+            false,
+            NonInviteServer::Trying,
+            now,
+            Input::Final(bytes("200")),
+        );
         assert_eq!(state, completed());
         assert!(actions.contains(&Action::Transmit(bytes("200"))));
         assert!(actions.contains(&Action::Start(Timer::J, now + MS(32_000))));
@@ -173,7 +195,13 @@ mod tests {
     #[test]
     fn reliable_200_699_terminates_because_j_is_zero() {
         assert_eq!(
-            run(true, NonInviteServer::Trying, origin(), Input::Final(bytes("200"))).0,
+            run(
+                true,
+                NonInviteServer::Trying,
+                origin(),
+                Input::Final(bytes("200"))
+            )
+            .0,
             NonInviteServer::Terminated
         );
     }
@@ -188,15 +216,22 @@ mod tests {
 
     #[test]
     fn an_unanswered_request_ends_with_the_clients_timer_f() {
-        let (state, actions) =
-            run(false, NonInviteServer::Trying, origin(), Input::Timer(Timer::J));
+        let (state, actions) = run(
+            false,
+            NonInviteServer::Trying,
+            origin(),
+            Input::Timer(Timer::J),
+        );
         assert_eq!((state, actions), (NonInviteServer::Terminated, vec![]));
     }
 
     #[test]
     fn proceeding_request_repeats_the_100() {
         let (state, actions) = run(false, proceeding(), origin(), Input::Request);
-        assert_eq!((state, actions), (proceeding(), vec![Action::Retransmit(bytes("100"))]));
+        assert_eq!(
+            (state, actions),
+            (proceeding(), vec![Action::Retransmit(bytes("100"))])
+        );
     }
 
     #[test]
@@ -212,14 +247,20 @@ mod tests {
         let (state, actions) = run(false, proceeding(), origin(), Input::TransportError);
         assert_eq!(
             (state, actions),
-            (NonInviteServer::Terminated, vec![Action::Fail(FailCause::Transport)])
+            (
+                NonInviteServer::Terminated,
+                vec![Action::Fail(FailCause::Transport)]
+            )
         );
     }
 
     #[test]
     fn completed_request_repeats_the_final() {
         let (state, actions) = run(false, completed(), origin(), Input::Request);
-        assert_eq!((state, actions), (completed(), vec![Action::Retransmit(bytes("200"))]));
+        assert_eq!(
+            (state, actions),
+            (completed(), vec![Action::Retransmit(bytes("200"))])
+        );
     }
 
     #[test]
@@ -227,14 +268,16 @@ mod tests {
         let (state, actions) = run(false, completed(), origin(), Input::TransportError);
         assert_eq!(
             (state, actions),
-            (NonInviteServer::Terminated, vec![Action::Fail(FailCause::Transport)])
+            (
+                NonInviteServer::Terminated,
+                vec![Action::Fail(FailCause::Transport)]
+            )
         );
     }
 
     #[test]
     fn completed_ignores_a_second_final() {
-        let (state, actions) =
-            run(false, completed(), origin(), Input::Final(bytes("500")));
+        let (state, actions) = run(false, completed(), origin(), Input::Final(bytes("500")));
         assert_eq!((state, actions), (completed(), vec![]));
     }
 

@@ -99,7 +99,9 @@ pub struct Deadlines<K> {
 
 impl<K: Ord + Copy> Default for Deadlines<K> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new() }
+        Self {
+            heap: BinaryHeap::new(),
+        }
     }
 }
 
@@ -153,12 +155,18 @@ mod tests {
 
     #[test]
     fn e_reaches_t2_after_three_and_a_half_seconds_by_default() {
-        assert_eq!(Timers::default().until_e_reaches_t2(), Duration::from_millis(3500));
+        assert_eq!(
+            Timers::default().until_e_reaches_t2(),
+            Duration::from_millis(3500)
+        );
     }
 
     #[test]
     fn e_reaches_t2_ends_for_a_zero_t1() {
-        let timers = Timers { t1: Duration::ZERO, ..Timers::default() };
+        let timers = Timers {
+            t1: Duration::ZERO,
+            ..Timers::default()
+        };
         assert_eq!(timers.until_e_reaches_t2(), Duration::ZERO);
     }
 
