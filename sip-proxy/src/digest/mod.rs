@@ -1,6 +1,7 @@
 //! Digest authentication (RFC 7616, RFC 8760 for SIP): what both sides share.
 
 pub mod client;
+mod fields;
 mod server;
 
 use std::fmt;

@@ -30,6 +30,17 @@ pub use splice::Splice;
 pub use validate::Message;
 pub(crate) use via::ip_of as literal;
 pub use via::{BRANCH_COOKIE, Via};
+
+/// A list header's values, split outside quotes and `<>`.
+pub(crate) fn split_commas(text: &str) -> impl Iterator<Item = &str> {
+    lex::split(text, b',')
+}
+
+/// The inside of a quoted string, escapes kept; anything else as it is.
+pub(crate) fn unquote(text: &str) -> &str {
+    lex::quoted(text).map_or(text, |(inner, _)| inner)
+}
+
 pub use write::{
     Body, OutgoingRequest, OutgoingResponse, reason_phrase, write_request, write_response,
 };

@@ -192,10 +192,6 @@ impl Wire {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     fn body(&mut self, body: Option<&Body>) {
         if let Some(body) = body {
             self.header(&HeaderName::ContentType, &body.content_type);
