@@ -227,7 +227,8 @@ pub enum Command {
 /// What a bridge tells signalling.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A digit was pressed on a leg; once per press. Comes at the press's end, or earlier for a long one.
+    /// A digit was pressed on a leg; once per press. Comes at the press's first packet: an unlock does not wait
+    /// for the finger to leave the key.
     Digit {
         /// The leg.
         leg: LegId,
@@ -299,6 +300,8 @@ pub struct LegStats {
     pub dropped_foreign: u64,
     /// Packets that were no valid RTP, or of no agreed payload type.
     pub dropped_invalid: u64,
+    /// Presses that came on a payload type nobody agreed to; taken, but worth a warning.
+    pub unagreed_events: u64,
     /// Frames made up because packets were missing.
     pub concealed: u64,
     /// Frames rebuilt from the redundancy of the following packet.

@@ -15,7 +15,20 @@
 //!
 //! Deliberately absent: a jitter buffer (the receiving phone has one), locks, and allocation per packet.
 
+mod commands;
+mod deadlines;
+mod latch;
+mod leg;
+mod legs;
 mod outputs;
+mod packets;
+mod play;
+mod reports;
+mod silence;
+mod source;
+mod splice;
+mod transcode;
+mod wakeups;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -101,7 +114,15 @@ pub struct Bridge {
     config: BridgeConfig,
     rng: Box<dyn rand::Rng + Send>,
     counters: Counters,
+    legs: legs::Legs,
+    deadlines: deadlines::Deadlines,
     buffers: outputs::Buffers,
+    /// Room for one frame of a tone: 60 ms at 48 kHz.
+    pcm: Box<[i16]>,
+    /// The last feed named.
+    feeds: u64,
+    /// Zero of RTCP's NTP time and of arrival times: the first instant seen.
+    origin: Option<Instant>,
 }
 
 impl std::fmt::Debug for Bridge {
@@ -113,32 +134,76 @@ impl std::fmt::Debug for Bridge {
 }
 
 impl Bridge {
-    /// An empty bridge. `rng` gives SSRCs, first sequence numbers and timestamps, and report times.
+    /// An empty bridge. `rng` gives SSRCs, first sequence numbers and timestamps, and report times;
     #[must_use]
     pub fn new(config: BridgeConfig, rng: Box<dyn rand::Rng + Send>) -> Self {
         Self {
+            legs: legs::Legs::new(config.max_legs),
             config,
             rng,
             counters: Counters::default(),
+            deadlines: deadlines::Deadlines::default(),
             buffers: outputs::Buffers::default(),
+            pcm: vec![0; 60 * 48].into_boxed_slice(),
+            feeds: 0,
+            origin: None,
         }
     }
 
     /// Takes one input; what follows from it must be drained before the next.
     pub fn handle<'a>(&'a mut self, now: Instant, input: Input<'a>) -> Outputs<'a> {
-        let _ = (now, input, &self.config, &mut self.rng);
-        self.buffers.drain(&[])
+        self.buffers.clear();
+        self.origin.get_or_insert(now);
+        match input {
+            Input::Packet {
+                leg,
+                component,
+                from,
+                bytes,
+            } => {
+                self.packet(now, leg, component, from, bytes);
+                self.buffers.drain(bytes)
+            }
+            Input::Command(command) => {
+                self.command(now, command);
+                self.buffers.drain(&[])
+            }
+            Input::Timeout => {
+                self.timeout(now);
+                self.buffers.drain(&[])
+            }
+        }
     }
 
-    /// When [`Input::Timeout`] is due next; `None` while nothing is waiting. May be earlier than needed.
+    /// Time since the first input.
+    fn age(&self, now: Instant) -> Duration {
+        self.origin.map_or(Duration::ZERO, |origin| {
+            now.saturating_duration_since(origin)
+        })
+    }
+
+    /// When [`Input::Timeout`] is due next; `None` while no leg is open. May be earlier than needed, and may have
+    /// passed when more legs were due than one timeout looks after.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.deadlines.next()
     }
 
     /// What was refused so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Legs open.
+    #[must_use]
+    pub fn open_legs(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// A leg's counts so far.
+    #[must_use]
+    pub fn stats(&self, leg: LegId) -> Option<crate::leg::LegStats> {
+        self.legs.get(self.legs.index(leg)?).map(leg::Leg::stats)
     }
 }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use crate::codec::MAX_PACKET_OCTETS;
 use crate::leg::{Component, Event, LegId};
+use crate::rtp::HEADER_BYTES;
 
 /// One consequence of an input.
 #[derive(Debug, PartialEq)]
@@ -48,9 +50,47 @@ enum Queued {
 pub(super) struct Buffers {
     queue: Vec<Queued>,
     scratch: Vec<u8>,
+    coded: Coded,
+}
+
+/// Room for one encoded payload.
+#[derive(Debug)]
+struct Coded(Box<[u8]>);
+
+impl Default for Coded {
+    fn default() -> Self {
+        Self(vec![0; MAX_PACKET_OCTETS].into_boxed_slice())
+    }
 }
 
 impl Buffers {
+    /// Where an encoder writes before [`Buffers::send_coded`].
+    pub(super) fn coded(&mut self) -> &mut [u8] {
+        &mut self.coded.0
+    }
+
+    /// Queues a packet of this header and the first `octets` of what was encoded.
+    pub(super) fn send_coded(
+        &mut self,
+        leg: LegId,
+        component: Component,
+        to: SocketAddr,
+        header: [u8; HEADER_BYTES],
+        octets: usize,
+    ) {
+        let start = self.scratch.len();
+        self.scratch.extend_from_slice(&header);
+        self.scratch
+            .extend_from_slice(self.coded.0.get(..octets).unwrap_or_default());
+        let place = Place::Scratch(start..self.scratch.len());
+        self.queue.push(Queued::Send {
+            leg,
+            component,
+            to,
+            place,
+        });
+    }
+
     /// Forgets what an earlier caller left undrained.
     pub(super) fn clear(&mut self) {
         self.queue.clear();

@@ -10,6 +10,7 @@
 //! the key. What identifies a press is its RTP timestamp; the marker bit, the end bit and the
 //! number of packets decide nothing, because real phones leave each of them out.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Digit;
@@ -216,4 +217,378 @@ impl Current {
 /// Timestamp units to milliseconds, rounded down. A clock of zero counts as 8,000 Hz.
 fn to_ms(duration: u16, clock: u32) -> u32 {
     u32::from(duration) * 1_000 / if clock == 0 { 8_000 } else { clock }
+}
+/// Distance of two event packets, ms. 20 ms keeps the stream's usual rhythm; RFC 4733 §2.5.1.2 allows any.
+pub const UPDATE_MS: u16 = 20;
+
+/// End packets of each press: the first and two copies (RFC 4733 §2.5.1.4).
+const END_PACKETS: u8 = 3;
+
+/// Digits waiting on one leg at most; what is beyond is dropped.
+pub const MAX_QUEUED: usize = 64;
+
+/// One packet to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sending {
+    /// First packet of a press: marker bit, and a timestamp of its own; all others repeat that timestamp.
+    pub first: bool,
+    /// The payload.
+    pub payload: EventPayload,
+}
+
+/// What a tick of the sender brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tick {
+    /// Send this.
+    Packet(Sending),
+    /// A gap between two presses.
+    Quiet,
+    /// Nothing is left.
+    Done,
+}
+
+/// Makes the event packets of a string of digits, one tick each [`UPDATE_MS`].
+///
+/// ```text
+///   ms      0    20    40    60    80    100   120   140      200
+///           M,20  40    60    80   E,100  E     E     -  …     M,20      (tone 100 ms, gap 100 ms)
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sender {
+    queue: VecDeque<Digit>,
+    clock: u32,
+    tone_ms: u16,
+    gap_ms: u16,
+    /// Of the digit at the front.
+    elapsed_ms: u16,
+    ends: u8,
+}
+
+impl Sender {
+    /// A sender for a leg whose events have this clock. A tone lasts at least 40 ms (ITU-T Q.24) and at most what
+    /// 16 bits hold; a gap leaves room for the copies of the end.
+    #[must_use]
+    pub fn new(clock: u32, tone_ms: u16, gap_ms: u16) -> Self {
+        let clock = clock.max(1_000);
+        let longest = u16::try_from(65_535 / (clock / 1_000)).unwrap_or(u16::MAX);
+        let whole = |ms: u16| ms.div_ceil(UPDATE_MS).saturating_mul(UPDATE_MS);
+        Self {
+            queue: VecDeque::new(),
+            clock,
+            tone_ms: whole(tone_ms.clamp(40, (longest - UPDATE_MS).min(5_000))),
+            gap_ms: whole(gap_ms.clamp(60, 5_000)),
+            elapsed_ms: 0,
+            ends: 0,
+        }
+    }
+
+    /// Appends a digit; false if the queue is full.
+    pub fn push(&mut self, digit: Digit) -> bool {
+        let room = self.queue.len() < MAX_QUEUED;
+        if room {
+            self.queue.push_back(digit);
+        }
+        room
+    }
+
+    /// The packet of this tick.
+    pub fn tick(&mut self) -> Tick {
+        let Some(&digit) = self.queue.front() else {
+            return Tick::Done;
+        };
+        let first = self.elapsed_ms == 0;
+        self.elapsed_ms += UPDATE_MS;
+        if self.elapsed_ms >= self.tone_ms && self.ends < END_PACKETS {
+            self.ends += 1;
+            return Tick::Packet(self.packet(digit, false, true));
+        }
+        if self.elapsed_ms < self.tone_ms {
+            return Tick::Packet(self.packet(digit, first, false));
+        }
+        if self.elapsed_ms >= self.tone_ms + self.gap_ms {
+            self.queue.pop_front();
+            (self.elapsed_ms, self.ends) = (0, 0);
+            // The gap's last tick belongs to nobody: the next press starts with the next one.
+        }
+        if self.queue.is_empty() {
+            Tick::Done
+        } else {
+            Tick::Quiet
+        }
+    }
+
+    /// The clock its durations count in, Hz.
+    #[must_use]
+    pub fn clock(&self) -> u32 {
+        self.clock
+    }
+
+    /// How long the press has lasted, in units of that clock.
+    #[must_use]
+    pub fn span(&self) -> u32 {
+        u32::from(self.elapsed_ms.min(self.tone_ms)) * (self.clock / 1_000)
+    }
+
+    fn packet(&self, digit: Digit, first: bool, end: bool) -> Sending {
+        let duration = u16::try_from(self.span()).unwrap_or(u16::MAX);
+        Sending {
+            first,
+            payload: EventPayload {
+                event: digit.event(),
+                end,
+                volume: 10,
+                duration,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "tests need one origin")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn packet(sequence: u16, timestamp: u32, duration: u16, end: bool) -> EventPacket {
+        let payload = EventPayload {
+            event: 9,
+            end,
+            volume: 10,
+            duration,
+        };
+        EventPacket {
+            sequence,
+            timestamp,
+            marker: false,
+            payload,
+        }
+    }
+
+    fn presses(clock: u32, packets: &[EventPacket]) -> usize {
+        let (now, mut receiver) = (origin(), Receiver::new());
+        let started = |packet: &EventPacket| {
+            matches!(receiver.receive(now, clock, *packet), Press::Started { .. })
+        };
+        packets.iter().copied().filter(started).count()
+    }
+
+    #[test]
+    fn a_press_is_reported_at_its_first_packet_and_once() {
+        let (now, mut receiver) = (origin(), Receiver::new());
+        let nine = Digit::new('9').unwrap();
+        assert_eq!(
+            receiver.receive(now, 8_000, packet(1, 1_000, 160, false)),
+            Press::Started {
+                digit: nine,
+                duration_ms: 20
+            }
+        );
+        assert!(receiver.pressed(now));
+        for (sequence, duration, end) in [
+            (2, 320, false),
+            (3, 480, true),
+            (4, 480, true),
+            (5, 480, true),
+        ] {
+            assert_eq!(
+                receiver.receive(now, 8_000, packet(sequence, 1_000, duration, end)),
+                Press::Known
+            );
+        }
+        assert!(!receiver.pressed(now));
+    }
+
+    #[test]
+    fn end_packets_alone_are_one_press() {
+        let ends = [
+            packet(1, 1_000, 800, true),
+            packet(2, 1_000, 800, true),
+            packet(3, 1_000, 800, true),
+        ];
+        assert_eq!(presses(8_000, &ends), 1);
+    }
+
+    #[test]
+    fn two_presses_of_one_key_are_two_even_without_marker_and_ends() {
+        assert_eq!(
+            presses(
+                8_000,
+                &[packet(1, 1_000, 800, false), packet(2, 2_600, 160, false)]
+            ),
+            2
+        );
+        assert_eq!(
+            presses(
+                48_000,
+                &[packet(1, 1_000, 4_800, true), packet(2, 10_600, 960, true)]
+            ),
+            2
+        );
+    }
+
+    #[test]
+    fn the_second_segment_of_a_very_long_press_is_the_same_press() {
+        let long = [
+            packet(1, 1_000, 0xffff, false),
+            packet(2, 1_000 + 0xffff, 160, false),
+        ];
+        assert_eq!(presses(8_000, &long), 1);
+    }
+
+    #[test]
+    fn a_phone_that_moves_the_timestamp_within_a_press_presses_once() {
+        let moving = [
+            packet(1, 1_000, 160, false),
+            packet(2, 1_160, 320, false),
+            packet(3, 1_320, 480, true),
+            packet(4, 1_480, 480, true),
+            packet(5, 1_640, 480, true),
+        ];
+        assert_eq!(presses(8_000, &moving), 1);
+    }
+
+    #[test]
+    fn a_copy_of_an_old_end_after_the_next_press_is_not_a_third_press() {
+        let mut six = packet(4, 5_000, 160, false);
+        six.payload.event = 6;
+        let packets = [
+            packet(1, 1_000, 160, true),
+            six,
+            packet(2, 1_000, 160, true),
+            packet(5, 1_000, 160, true),
+        ];
+        assert_eq!(presses(8_000, &packets), 2);
+    }
+
+    #[test]
+    fn another_key_at_once_is_another_press() {
+        let mut six = packet(2, 1_160, 160, false);
+        six.payload.event = 6;
+        assert_eq!(presses(8_000, &[packet(1, 1_000, 160, false), six]), 2);
+    }
+
+    #[test]
+    fn a_press_whose_ends_are_lost_ends_by_itself() {
+        let (now, mut receiver) = (origin(), Receiver::new());
+        let _ = receiver.receive(now, 8_000, packet(1, 1_000, 160, false));
+        assert!(!receiver.pressed(now + LOST_END));
+    }
+
+    #[test]
+    fn flash_and_tones_are_no_digits() {
+        let (now, mut receiver) = (origin(), Receiver::new());
+        for event in 16..=255 {
+            let payload = EventPayload {
+                event,
+                end: false,
+                volume: 0,
+                duration: 160,
+            };
+            let packet = EventPacket {
+                sequence: 1,
+                timestamp: 1,
+                marker: true,
+                payload,
+            };
+            assert_eq!(receiver.receive(now, 8_000, packet), Press::Ignored);
+        }
+    }
+
+    #[test]
+    fn payload_octets_read_back() {
+        let payload = EventPayload {
+            event: 11,
+            end: true,
+            volume: 63,
+            duration: 0x1234,
+        };
+        assert_eq!(payload.octets(), [11, 0xbf, 0x12, 0x34]);
+        assert_eq!(EventPayload::parse(&payload.octets()), Some(payload));
+        assert_eq!(EventPayload::parse(&[11, 0x80, 0]), None);
+    }
+
+    #[test]
+    fn an_unagreed_event_is_known_by_its_shape() {
+        assert!(looks_like_event(101, &[9, 10, 0, 160]));
+        assert!(
+            !looks_like_event(0, &[9, 10, 0, 160]),
+            "a static type is audio"
+        );
+        assert!(!looks_like_event(101, &[16, 10, 0, 160]));
+        assert!(!looks_like_event(101, &[9, 0x40, 0, 160]));
+        assert!(!looks_like_event(101, &[9, 10, 0, 160, 0]));
+    }
+
+    fn played(sender: &mut Sender) -> Vec<Option<Sending>> {
+        let mut ticks = Vec::new();
+        for _ in 0..1_000 {
+            match sender.tick() {
+                Tick::Packet(packet) => ticks.push(Some(packet)),
+                Tick::Quiet => ticks.push(None),
+                Tick::Done => return ticks,
+            }
+        }
+        panic!("the sender never ends");
+    }
+
+    #[test]
+    fn sent_presses_have_a_marker_a_growing_duration_three_ends_and_a_gap() {
+        let mut sender = Sender::new(48_000, 100, 100);
+        for key in ['1', '#'] {
+            assert!(sender.push(Digit::new(key).unwrap()));
+        }
+        let ticks = played(&mut sender);
+        let first: Vec<_> = ticks.iter().take(7).flatten().collect();
+        let durations: Vec<_> = first
+            .iter()
+            .map(|sending| sending.payload.duration)
+            .collect();
+        assert_eq!(durations, [960, 1_920, 2_880, 3_840, 4_800, 4_800, 4_800]);
+        assert_eq!(
+            first.iter().filter(|sending| sending.payload.end).count(),
+            3
+        );
+        let starts: Vec<_> = (0..)
+            .zip(&ticks)
+            .filter(|(_, tick)| tick.is_some_and(|t| t.first))
+            .map(|(at, _)| at)
+            .collect();
+        assert_eq!(starts, [0, 10], "200 ms apart");
+    }
+
+    #[test]
+    fn what_is_sent_is_received_as_so_many_presses() {
+        for clock in [8_000, 16_000, 48_000] {
+            let mut sender = Sender::new(clock, 40, 0);
+            (0..5).for_each(|_| assert!(sender.push(Digit::new('5').unwrap())));
+            let (mut timestamp, mut packets) = (0, Vec::new());
+            for (sequence, tick) in (0..).zip(played(&mut sender)) {
+                let Some(sending) = tick else { continue };
+                if sending.first {
+                    timestamp = u32::from(sequence) * clock / 50;
+                }
+                packets.push(EventPacket {
+                    sequence,
+                    timestamp,
+                    marker: sending.first,
+                    payload: sending.payload,
+                });
+            }
+            assert_eq!(presses(clock, &packets), 5, "at {clock} Hz");
+            packets.iter_mut().for_each(|packet| packet.marker = false);
+            assert_eq!(presses(clock, &packets), 5, "without marker at {clock} Hz");
+        }
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut sender = Sender::new(8_000, 100, 100);
+        let taken = (0..100)
+            .filter(|_| sender.push(Digit::new('1').unwrap()))
+            .count();
+        assert_eq!(taken, MAX_QUEUED);
+    }
 }
