@@ -1,0 +1,112 @@
+//! Who sent a request: digest, or a peer known by its address. `From` is never asked.
+
+use std::time::Duration;
+
+use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig};
+use sip_proxy::{Flow, Message, OutgoingResponse, ServerTx};
+
+use super::{B2bua, Output};
+use crate::Now;
+use crate::audit::Kind;
+use crate::call::Party;
+
+/// Failed authentications written to the log a minute; more are only counted, so that a flood fills no disk.
+const AUTH_RECORDS: u32 = 60;
+
+impl B2bua {
+    /// The authenticated sender of a request; `None` when it was answered here (401 or 403). `by_itself`: the source
+    /// address is not enough, the request must prove who sent it.
+    pub(super) fn authenticate(
+        &mut self,
+        now: Now,
+        tx: ServerTx,
+        message: &Message,
+        flow: &Flow,
+        by_itself: bool,
+    ) -> Option<Party> {
+        if !by_itself && let Some(user) = self.site.config.trusted_account(flow.remote.ip()) {
+            let party = self.site.party(user);
+            if party.is_none() {
+                self.answer(tx, OutgoingResponse::new(403));
+            }
+            return party;
+        }
+        let accounts = std::sync::Arc::clone(&self.site.accounts);
+        let lookup = |user: &str| accounts.get(user).map(|account| account.ha1.clone());
+        let verdict = self
+            .authenticator(now)
+            .check(now.mono, message, flow.remote, lookup);
+        match verdict {
+            AuthVerdict::Granted { user, .. } => {
+                let party = self.site.party(&user);
+                if party.is_none() {
+                    self.answer(tx, OutgoingResponse::new(403));
+                }
+                party
+            }
+            AuthVerdict::Missing => {
+                self.challenge(now, tx, false);
+                None
+            }
+            AuthVerdict::Stale => {
+                self.challenge(now, tx, true);
+                None
+            }
+            AuthVerdict::Wrong { user } => {
+                self.counters.wrong_credentials += 1;
+                self.record_failure(now, &user, message, flow);
+                self.challenge(now, tx, false);
+                None
+            }
+        }
+    }
+
+    fn authenticator(&mut self, now: Now) -> &mut Authenticator {
+        let config = &self.site.config;
+        self.authenticator.get_or_insert_with(|| {
+            let settings = AuthenticatorConfig {
+                nonce_lifetime: config.nonce_life,
+                ..AuthenticatorConfig::default()
+            };
+            Authenticator::new(config.realm.clone(), config.nonce_key, now.mono, settings)
+        })
+    }
+
+    fn challenge(&mut self, now: Now, tx: ServerTx, stale: bool) {
+        self.counters.challenged += 1;
+        let headers = self.authenticator(now).challenge(now.mono, stale, false);
+        let mut response = OutgoingResponse::new(401);
+        response.headers = headers;
+        self.answer(tx, response);
+    }
+
+    fn record_failure(&mut self, now: Now, user: &str, message: &Message, flow: &Flow) {
+        let fresh = self
+            .auth_records
+            .0
+            .is_none_or(|since| now.mono >= since + Duration::from_secs(60));
+        if fresh {
+            self.auth_records = (Some(now.mono), 0);
+        }
+        if self.auth_records.1 >= AUTH_RECORDS {
+            return;
+        }
+        self.auth_records.1 += 1;
+        let mut entry = self.journal.entry(now.civil, Kind::AuthFailure);
+        // A name we know is an account; another one may be a password typed into the wrong field.
+        entry.actor = self
+            .site
+            .accounts
+            .get(user)
+            .map(|_| format!("device:{user}"));
+        entry.leg = Some(flow.remote.to_string());
+        entry.method = Some(message.method().as_str().chars().take(16).collect());
+        let record = self.journal.record(entry);
+        self.queue.push_back(Output::Record(record));
+    }
+
+    /// Answers a request outside calls.
+    pub(super) fn answer(&mut self, tx: ServerTx, response: OutgoingResponse) {
+        self.site.sip(sip_proxy::Input::Respond { tx, response });
+    }
+}

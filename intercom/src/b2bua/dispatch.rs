@@ -1,0 +1,241 @@
+//! What comes out of the transaction layer: to its call, to the registrar, or answered here.
+
+use sip_proxy::uri::Scheme;
+use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
+
+use super::{B2bua, Notice, Output};
+use crate::Now;
+use crate::buzz;
+use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, call_of, parse_tag};
+
+impl B2bua {
+    pub(super) fn from_endpoint(&mut self, now: Now, output: sip_proxy::Output) {
+        match output {
+            sip_proxy::Output::Transmit { flow, bytes } => {
+                self.queue.push_back(Output::Transmit { flow, bytes })
+            }
+            sip_proxy::Output::Request { tx, message, flow } => {
+                self.request(now, tx, message, flow)
+            }
+            sip_proxy::Output::Cancelled { tx, .. } => {
+                if let Some(number) = self.invites.get(&tx).copied() {
+                    self.run(now, number, CallInput::Cancelled);
+                } else {
+                    // A buzz INVITE: it makes no call, its answer comes in its own time.
+                    self.answer(tx, OutgoingResponse::new(487));
+                }
+            }
+            sip_proxy::Output::Ack { tx, message, .. } => self.ack(now, tx, message),
+            sip_proxy::Output::AckMissing { tx } => self.ack_missing(now, tx),
+            sip_proxy::Output::Response { tx, message, .. } => match call_of(tx) {
+                0 => self.station_answered(now, tx, &message),
+                number => self.run(now, number, CallInput::Response { tx, message }),
+            },
+            sip_proxy::Output::Failed { tx, cause } => match call_of(tx) {
+                0 => self.station_failed(now, tx),
+                number => self.run(now, number, CallInput::Failed { tx, cause }),
+            },
+        }
+    }
+
+    fn ack(&mut self, now: Now, tx: Option<ServerTx>, message: Message) {
+        if let Some(tx) = tx
+            && self.end_buzz_dialog(tx)
+        {
+            return;
+        }
+        let Some((number, index)) = message.to_tag().and_then(parse_tag) else {
+            return;
+        };
+        self.run(now, number, CallInput::Ack { index, message });
+    }
+
+    fn ack_missing(&mut self, now: Now, tx: ServerTx) {
+        if self.end_buzz_dialog(tx) {
+            return;
+        }
+        let waiting = self
+            .calls
+            .iter()
+            .find(|(_, call)| call.awaits_ack(tx))
+            .map(|(number, _)| *number);
+        if let Some(number) = waiting {
+            self.run(now, number, CallInput::AckMissing { tx });
+        }
+    }
+
+    fn request(&mut self, now: Now, tx: ServerTx, message: Message, flow: Flow) {
+        if message.to_tag().is_some_and(|tag| !tag.is_empty()) {
+            return self.in_dialog(now, tx, message, flow);
+        }
+        match message.method() {
+            Method::Register => self.register(now, tx, &message, flow),
+            Method::Invite => self.invite(now, tx, message, flow),
+            Method::Message => self.message(now, tx, &message, flow),
+            Method::Options => {
+                let response = OutgoingResponse::new(200)
+                    .with_header(HeaderName::Allow, ALLOW)
+                    .with_header(HeaderName::Supported, SUPPORTED)
+                    .with_header(HeaderName::Accept, "application/sdp");
+                self.answer(tx, response);
+            }
+            Method::Bye | Method::Info | Method::Update | Method::Prack => {
+                self.counters.unknown_dialog += 1;
+                self.answer(tx, OutgoingResponse::new(481));
+            }
+            _ => {
+                self.counters.not_served += 1;
+                self.answer(
+                    tx,
+                    OutgoingResponse::new(405).with_header(HeaderName::Allow, ALLOW),
+                );
+            }
+        }
+    }
+
+    /// A request in a dialog. Ours name their call in the To tag; anything else is no dialog we hold, and a To tag
+    /// alone opens nothing.
+    fn in_dialog(&mut self, now: Now, tx: ServerTx, message: Message, flow: Flow) {
+        let found = message
+            .to_tag()
+            .and_then(parse_tag)
+            .and_then(|(number, index)| {
+                let leg = self.calls.get(&number)?.peek(index)?;
+                let dialog = leg.dialog.as_ref()?;
+                dialog
+                    .matches(&message)
+                    .then(|| (number, index, leg.flow, leg.party.user.clone()))
+            });
+        let Some((number, index, known, user)) = found else {
+            self.counters.unknown_dialog += 1;
+            return self.answer(tx, OutgoingResponse::new(481));
+        };
+        let action = buzz::Buzz::parse(message.headers(&HeaderName::Other(buzz::ACTION.into())));
+        // Tags are hard to guess but can be overheard: from another address the sender must log in.
+        let moved = flow.remote.ip() != known.remote.ip();
+        if moved || action.is_some() {
+            let Some(party) = self.authenticate(now, tx, &message, &flow, true) else {
+                return;
+            };
+            if party.user != user {
+                return self.answer(tx, OutgoingResponse::new(403));
+            }
+        }
+        match (action, message.method()) {
+            (Some(action), Method::Info | Method::Message | Method::Invite) => {
+                self.buzz_in_call(now, tx, number, index, action);
+            }
+            _ => self.run(now, number, CallInput::Request { index, tx, message }),
+        }
+    }
+
+    /// An INVITE outside any dialog.
+    fn invite(&mut self, now: Now, tx: ServerTx, message: Message, flow: Flow) {
+        let action = buzz::Buzz::parse(message.headers(&HeaderName::Other(buzz::ACTION.into())));
+        let Some(party) = self.authenticate(now, tx, &message, &flow, action.is_some()) else {
+            return;
+        };
+        let Some(dial) = self.dialled(tx, &message, &flow) else {
+            return;
+        };
+        if let Some(action) = action {
+            return self.buzz_outside(now, tx, &message, &flow, &party, &dial, action);
+        }
+        if let Some(refusal) = self.limits(&party) {
+            self.counters.refused += 1;
+            return self.answer(tx, refusal);
+        }
+        let number = self.next_call;
+        self.next_call += 1;
+        let device = party.device.clone();
+        let first = message.clone();
+        match Call::new(
+            &mut self.site,
+            now,
+            Arrival {
+                number,
+                tx,
+                message,
+                flow,
+                party,
+                dial,
+            },
+        ) {
+            Ok(mut call) => {
+                self.counters.calls += 1;
+                self.live += 1;
+                *self.per_device.entry(device).or_default() += 1;
+                self.invites.insert(tx, number);
+                call.start(&mut self.site, now, &first);
+                self.calls.insert(number, call);
+                self.after_start(now, number);
+            }
+            Err(status) => self.answer(tx, OutgoingResponse::new(status)),
+        }
+    }
+
+    /// A call refused at once has nothing to wait for; its effects still need it until they are carried out.
+    fn after_start(&mut self, now: Now, number: u64) {
+        self.perform(now);
+        self.run(now, number, CallInput::Timeout);
+    }
+
+    /// Whom a request is for, when it is for this site.
+    fn dialled(&mut self, tx: ServerTx, message: &Message, flow: &Flow) -> Option<String> {
+        let Ok(uri) = message.request_uri() else {
+            self.answer(tx, OutgoingResponse::new(400));
+            return None;
+        };
+        if uri.scheme() == Scheme::Other {
+            self.answer(tx, OutgoingResponse::new(416));
+            return None;
+        }
+        if uri.scheme() != Scheme::Tel && !self.is_ours(&uri, flow) {
+            self.counters.foreign += 1;
+            self.answer(tx, OutgoingResponse::new(403));
+            return None;
+        }
+        Some(
+            uri.user_unescaped()
+                .map(|user| user.to_string())
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Why a new call of this party is refused, if it is.
+    fn limits(&self, party: &Party) -> Option<OutgoingResponse> {
+        let limits = &self.site.config.limits;
+        // Twice the calls may be held: those that ended but wait for a lost peer's transactions.
+        if self.draining
+            || self.live >= limits.max_calls
+            || self.calls.len() >= limits.max_calls.saturating_mul(2)
+        {
+            return Some(OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, "10"));
+        }
+        let mine = self.per_device.get(&party.device).copied().unwrap_or(0);
+        (mine >= limits.max_calls_per_device).then(|| OutgoingResponse::new(486))
+    }
+
+    /// MESSAGE outside any dialog: a buzz, or a station's own word.
+    fn message(&mut self, now: Now, tx: ServerTx, message: &Message, flow: Flow) {
+        let action = buzz::Buzz::parse(message.headers(&HeaderName::Other(buzz::ACTION.into())));
+        let Some(party) = self.authenticate(now, tx, message, &flow, action.is_some()) else {
+            return;
+        };
+        let Some(dial) = self.dialled(tx, message, &flow) else {
+            return;
+        };
+        if let Some(action) = action {
+            return self.buzz_outside(now, tx, message, &flow, &party, &dial, action);
+        }
+        if party.door.is_some() {
+            // Stations report alarms so and take anything but 200 for a broken server.
+            let text = format!("message from the station of {}", party.device);
+            self.queue
+                .push_back(Output::Notice(Notice { call: None, text }));
+            return self.answer(tx, OutgoingResponse::new(200));
+        }
+        // Messages between devices are the proxy's, which does not serve them yet.
+        self.answer(tx, OutgoingResponse::new(403));
+    }
+}

@@ -1,0 +1,616 @@
+//! The top machine: the transaction layer, the registrar, the calls and the unlock pipeline under one roof.
+
+mod authentication;
+mod buzz;
+mod dispatch;
+mod registration;
+mod relay;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use dialplan::{Directory, Plan};
+use media_bridge::{Command, Event, Lease, LeaseId};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sip_proxy::digest::Authenticator;
+use sip_proxy::{
+    Binding, BindingChange, ClientTx, ConnectionId, Endpoint, Flow, Location, Registrar, ServerTx,
+};
+
+use crate::Now;
+use crate::accounts::Accounts;
+use crate::audit::{Journal, Record, RecordId};
+use crate::call::{Call, CallInput};
+use crate::cdr::{Cdr, EndReason};
+use crate::config::Config;
+use crate::lease::{Leases, Want};
+use crate::site::{Effect, Site};
+use crate::story::{Line, Story};
+use crate::unlock::{self, Drive, IntentId, Outcome, Unlocks};
+
+/// What the machine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// One datagram or framed message.
+    Received {
+        /// Where it came from.
+        flow: Flow,
+        /// The octets.
+        bytes: Bytes,
+    },
+    /// A stream connection is gone.
+    ConnectionClosed {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// The shell could not send.
+    TransportFailed {
+        /// By which flow.
+        flow: Flow,
+        /// What was to be sent.
+        bytes: Bytes,
+    },
+    /// [`B2bua::next_timeout`] is due. Also once at start: it asks for the first media leases.
+    Timeout,
+    /// A media worker says something.
+    Media(Event),
+    /// A lease that was asked for.
+    Leased(Lease),
+    /// A durable record is on the disk.
+    Recorded {
+        /// Which.
+        record: RecordId,
+    },
+    /// A durable record could not be written.
+    RecordFailed {
+        /// Which.
+        record: RecordId,
+    },
+    /// A driver's word on an [`Output::OpenRelay`].
+    RelayDone {
+        /// The intent.
+        intent: IntentId,
+        /// The attempt, as in [`Drive::attempt`].
+        attempt: u8,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// New snapshots. Calls in progress keep the plan they began with; who is no longer in the directory or the
+    /// accounts is cut off at once.
+    Reload {
+        /// The plan.
+        plan: Arc<Plan>,
+        /// People and devices.
+        directory: Arc<Directory>,
+        /// Accounts.
+        accounts: Arc<Accounts>,
+    },
+    /// Bindings from the store, at start.
+    Restore(Vec<(String, Binding)>),
+    /// Take no new calls; those in progress go on.
+    Drain,
+    /// End all calls: BYE to the established, a final response to those that ring.
+    Shutdown,
+}
+
+/// What the machine wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send.
+    Transmit {
+        /// By this flow.
+        flow: Flow,
+        /// One whole message.
+        bytes: Bytes,
+    },
+    /// Command a media worker.
+    Media {
+        /// Which.
+        worker: u16,
+        /// What.
+        command: Command,
+    },
+    /// Write a record; a durable one is answered with `Recorded` or `RecordFailed`.
+    Record(Record),
+    /// Drive a relay. Only ever after the commit of its granted record.
+    OpenRelay(Drive),
+    /// Bindings changed, for the store.
+    Bindings(Vec<BindingChange>),
+    /// A call has ended.
+    Cdr(Box<Cdr>),
+    /// Its story.
+    Story(Box<Story>),
+    /// A line for the log.
+    Notice(Notice),
+    /// More leases are wanted.
+    WantLeases(Want),
+    /// A lease that was never opened.
+    ReturnLease(LeaseId),
+}
+
+/// A line for the log, without personal data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The call it concerns.
+    pub call: Option<String>,
+    /// What happened.
+    pub text: String,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls begun.
+    pub calls: u64,
+    /// Calls answered.
+    pub answered: u64,
+    /// Calls refused for a limit or drain.
+    pub refused: u64,
+    /// Challenges sent.
+    pub challenged: u64,
+    /// Wrong credentials.
+    pub wrong_credentials: u64,
+    /// Requests in dialogs we do not hold (481).
+    pub unknown_dialog: u64,
+    /// Methods not served (405).
+    pub not_served: u64,
+    /// Requests for foreign domains.
+    pub foreign: u64,
+    /// Unlocks asked for.
+    pub unlocks: u64,
+    /// Relays opened or stations told.
+    pub opened: u64,
+}
+
+/// The outputs of one input, in order. It borrows the machine, so a second input before these are drained does not
+/// compile; what is left undrained comes first the next time.
+#[must_use = "outputs hold messages to be sent"]
+#[derive(Debug)]
+pub struct Outputs<'a> {
+    queue: &'a mut VecDeque<Output>,
+}
+
+impl Iterator for Outputs<'_> {
+    type Item = Output;
+
+    fn next(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+}
+
+/// The machine.
+pub struct B2bua {
+    pub(crate) site: Site,
+    endpoint: Endpoint,
+    registrar: Registrar,
+    /// Made at the first input: nonces are stamped relative to it.
+    authenticator: Option<Authenticator>,
+    journal: Journal,
+    unlocks: Unlocks,
+    calls: BTreeMap<u64, Call>,
+    next_call: u64,
+    /// Calls that are not over for their people; those that are only wait for transactions.
+    live: usize,
+    /// Live calls by calling device.
+    per_device: BTreeMap<String, usize>,
+    ringing: BTreeSet<u64>,
+    /// Deadlines of calls.
+    wakes: BTreeSet<(Instant, u64)>,
+    wake_of: BTreeMap<u64, Instant>,
+    /// INVITEs not yet answered, for CANCEL. One entry per call.
+    invites: BTreeMap<ServerTx, u64>,
+    /// Requests of ours to stations that drive a relay. Bounded by the intents under way.
+    stations: BTreeMap<ClientTx, (IntentId, u8)>,
+    /// INVITEs that were a buzz: after the ACK of their 200 the dialog is ended. Bounded by the intents under way.
+    buzz_invites: BTreeMap<ServerTx, sip_proxy::Dialog>,
+    next_station: u64,
+    /// Failed authentications written to the log in the current minute.
+    auth_records: (Option<Instant>, u32),
+    draining: bool,
+    counters: Counters,
+    queue: VecDeque<Output>,
+    scratch: Vec<sip_proxy::Output>,
+    unlock_effects: Vec<unlock::Effect>,
+}
+
+impl std::fmt::Debug for B2bua {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("B2bua")
+            .field("calls", &self.calls.len())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl B2bua {
+    /// A machine without calls or bindings.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        plan: Arc<Plan>,
+        directory: Arc<Directory>,
+        accounts: Arc<Accounts>,
+        mut rng: Box<dyn Rng + Send>,
+    ) -> Self {
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let endpoint = Endpoint::new(config.endpoint.clone(), Box::new(StdRng::from_seed(seed)));
+        let limits = &config.registration;
+        let registrar = Registrar::new(sip_proxy::RegistrarConfig {
+            min_expires: limits.min_expires,
+            max_expires: limits.max_expires,
+            default_expires: limits.default_expires,
+            max_contacts: limits.max_contacts,
+            own: config.advertise.keys().copied().collect(),
+        });
+        let epoch = rng.next_u32();
+        B2bua {
+            endpoint,
+            registrar,
+            authenticator: None,
+            journal: Journal::new(&config.site),
+            unlocks: Unlocks::new(config.unlock.clone(), config.high_water),
+            calls: BTreeMap::new(),
+            next_call: 1,
+            live: 0,
+            per_device: BTreeMap::new(),
+            ringing: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            wake_of: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            stations: BTreeMap::new(),
+            buzz_invites: BTreeMap::new(),
+            next_station: 1,
+            auth_records: (None, 0),
+            draining: false,
+            counters: Counters::default(),
+            queue: VecDeque::new(),
+            scratch: Vec::new(),
+            unlock_effects: Vec::new(),
+            site: Site {
+                location: Location::new(limits.max_bindings),
+                leases: Leases::new(
+                    config.media_workers,
+                    &config.media_families,
+                    config.leases_kept,
+                ),
+                config,
+                plan,
+                directory,
+                accounts,
+                rng,
+                effects: VecDeque::new(),
+                epoch,
+            },
+        }
+    }
+
+    /// One input.
+    pub fn handle(&mut self, now: Now, input: Input) -> Outputs<'_> {
+        match input {
+            Input::Received { flow, bytes } => {
+                self.feed(now, sip_proxy::Input::Received { flow, bytes })
+            }
+            Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
+            Input::TransportFailed { flow, bytes } => {
+                self.feed(now, sip_proxy::Input::TransportFailed { flow, bytes });
+            }
+            Input::Timeout => self.timeout(now),
+            Input::Media(event) => self.media(now, event),
+            Input::Leased(lease) => {
+                if let Some(surplus) = self.site.leases.put(lease) {
+                    self.queue.push_back(Output::ReturnLease(surplus));
+                }
+            }
+            Input::Recorded { record } => {
+                self.unlock(now, |unlocks, world| unlocks.recorded(world, record))
+            }
+            Input::RecordFailed { record } => {
+                self.unlock(now, |unlocks, world| unlocks.record_failed(world, record))
+            }
+            Input::RelayDone {
+                intent,
+                attempt,
+                outcome,
+            } => {
+                self.unlock(now, |unlocks, world| {
+                    unlocks.outcome(world, intent, attempt, outcome)
+                });
+            }
+            Input::Reload {
+                plan,
+                directory,
+                accounts,
+            } => self.reload(now, plan, directory, accounts),
+            Input::Restore(bindings) => {
+                for (aor, binding) in bindings {
+                    self.site.location.restore(&aor, binding);
+                }
+            }
+            Input::Drain => self.draining = true,
+            Input::Shutdown => {
+                self.draining = true;
+                let numbers: Vec<u64> = self.calls.keys().copied().collect();
+                for number in numbers {
+                    self.run(now, number, CallInput::End(EndReason::Shutdown));
+                }
+            }
+        }
+        self.perform(now);
+        for want in self.site.leases.wants() {
+            self.queue.push_back(Output::WantLeases(want));
+        }
+        Outputs {
+            queue: &mut self.queue,
+        }
+    }
+
+    /// When [`Input::Timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let calls = self.wakes.first().map(|(at, _)| *at);
+        let others = [
+            self.endpoint.next_timeout(),
+            self.unlocks.next_timeout(),
+            self.site.location.next_timeout(),
+        ];
+        others.into_iter().chain([calls]).flatten().min()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The transaction layer's counts.
+    #[must_use]
+    pub fn sip_counters(&self) -> &sip_proxy::Counters {
+        self.endpoint.counters()
+    }
+
+    /// Calls in progress for their people.
+    #[must_use]
+    pub fn live_calls(&self) -> usize {
+        self.live
+    }
+
+    /// Calls held, those included that only wait for their last transactions. Zero when nothing dangles.
+    #[must_use]
+    pub fn held_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Unlock intents under way.
+    #[must_use]
+    pub fn intents(&self) -> usize {
+        self.unlocks.len()
+    }
+
+    /// Free media leases.
+    #[must_use]
+    pub fn free_leases(&self) -> usize {
+        self.site.leases.free()
+    }
+
+    /// Contacts registered.
+    #[must_use]
+    pub fn bindings(&self) -> usize {
+        self.site.location.len()
+    }
+
+    /// The stories of live calls.
+    pub fn stories(&self) -> impl Iterator<Item = &Story> {
+        self.calls.values().map(|call| &call.story)
+    }
+
+    fn timeout(&mut self, now: Now) {
+        self.feed(now, sip_proxy::Input::Timeout);
+        while let Some((at, number)) = self.wakes.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.wakes.pop_first();
+            self.wake_of.remove(&number);
+            self.run(now, number, CallInput::Timeout);
+        }
+        if self.unlocks.next_timeout().is_some_and(|at| at <= now.mono) {
+            self.unlock(now, |unlocks, world| unlocks.timeout(world));
+        }
+        if self
+            .site
+            .location
+            .next_timeout()
+            .is_some_and(|at| at <= now.mono)
+        {
+            let changes = self.site.location.expire(now.mono);
+            self.bindings_changed(changes);
+        }
+    }
+
+    fn media(&mut self, now: Now, event: Event) {
+        let leg = match &event {
+            Event::Digit { leg, .. }
+            | Event::Latched { leg, .. }
+            | Event::Silent { leg, .. }
+            | Event::PlayDone { leg }
+            | Event::DigitsSent { leg }
+            | Event::Closed { leg, .. }
+            | Event::Stats { leg, .. } => *leg,
+        };
+        let (number, index) = crate::call::leg_of(leg);
+        self.run(now, number, CallInput::Media { index, event });
+    }
+
+    fn connection_closed(&mut self, now: Now, connection: ConnectionId) {
+        self.feed(now, sip_proxy::Input::ConnectionClosed { connection });
+        let changes = self.site.location.connection_closed(connection);
+        self.bindings_changed(changes);
+        let gone: Vec<u64> = self
+            .ringing
+            .iter()
+            .copied()
+            .filter(|number| {
+                self.calls
+                    .get(number)
+                    .is_some_and(|call| call.caller.flow.connection == Some(connection))
+            })
+            .collect();
+        for number in gone {
+            self.run(now, number, CallInput::CallerGone);
+        }
+    }
+
+    fn reload(
+        &mut self,
+        now: Now,
+        plan: Arc<Plan>,
+        directory: Arc<Directory>,
+        accounts: Arc<Accounts>,
+    ) {
+        self.site.plan = plan;
+        self.site.directory = directory;
+        self.site.accounts = accounts;
+        let aors: BTreeSet<String> = self
+            .site
+            .location
+            .iter()
+            .map(|(aor, _)| aor.to_owned())
+            .collect();
+        for aor in aors {
+            let user = aor
+                .strip_prefix("sip:")
+                .and_then(|aor| aor.split('@').next())
+                .unwrap_or_default();
+            if self.site.party(user).is_none() {
+                let changes = self.site.location.revoke(&aor);
+                self.bindings_changed(changes);
+            }
+        }
+        let cut: Vec<u64> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.parties().any(|user| self.site.party(user).is_none()))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in cut {
+            self.run(now, number, CallInput::End(EndReason::Revoked));
+        }
+    }
+
+    fn bindings_changed(&mut self, changes: Vec<BindingChange>) {
+        if !changes.is_empty() {
+            self.queue.push_back(Output::Bindings(changes));
+        }
+    }
+
+    /// Feeds the transaction layer and takes what comes out.
+    fn feed(&mut self, now: Now, input: sip_proxy::Input) {
+        let mut outputs = std::mem::take(&mut self.scratch);
+        outputs.extend(self.endpoint.handle(now.mono, input));
+        for output in outputs.drain(..) {
+            self.from_endpoint(now, output);
+        }
+        self.scratch = outputs;
+    }
+
+    /// One input to one call, and its deadline anew.
+    pub(crate) fn run(&mut self, now: Now, number: u64, input: CallInput) {
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
+        call.handle(&mut self.site, now, input);
+        self.after(number);
+    }
+
+    /// Books a call's deadline and state after it ran; forgets it when nothing of it is left.
+    fn after(&mut self, number: u64) {
+        if let Some(at) = self.wake_of.remove(&number) {
+            self.wakes.remove(&(at, number));
+        }
+        let Some(call) = self.calls.get(&number) else {
+            return;
+        };
+        if call.is_over() {
+            self.ringing.remove(&number);
+            if let Some(call) = self.calls.remove(&number) {
+                self.invites.remove(&call.caller_tx);
+            }
+            return;
+        }
+        if call.is_ringing() {
+            self.ringing.insert(number);
+        } else {
+            self.ringing.remove(&number);
+        }
+        if let Some(at) = call.next_timeout() {
+            self.wakes.insert((at, number));
+            self.wake_of.insert(number, at);
+        }
+    }
+
+    /// Carries out what calls asked for, until nothing is asked any more.
+    fn perform(&mut self, now: Now) {
+        while let Some(effect) = self.site.effects.pop_front() {
+            match effect {
+                Effect::Sip(input) => self.feed(now, input),
+                Effect::Media(worker, command) => {
+                    self.queue.push_back(Output::Media { worker, command })
+                }
+                Effect::ReturnLease(lease) => self.queue.push_back(Output::ReturnLease(lease)),
+                Effect::Unlock(request) => {
+                    self.counters.unlocks += 1;
+                    self.unlock(now, |unlocks, world| unlocks.request(world, *request));
+                }
+                Effect::Driven(intent, attempt, outcome) => {
+                    self.unlock(now, |unlocks, world| {
+                        unlocks.outcome(world, intent, attempt, outcome)
+                    });
+                }
+                Effect::Ended(call) => self.call_ended(now, &call),
+                Effect::Cdr(cdr, story) => {
+                    self.queue.push_back(Output::Cdr(cdr));
+                    self.queue.push_back(Output::Story(story));
+                }
+                Effect::Notice(notice) => self.queue.push_back(Output::Notice(notice)),
+            }
+        }
+    }
+
+    fn call_ended(&mut self, now: Now, id: &str) {
+        let found = self
+            .number_of(id)
+            .and_then(|number| self.calls.get(&number));
+        if let Some(call) = found {
+            self.counters.answered += u64::from(call.times.answered.is_some());
+            let device = call.caller.party.device.clone();
+            self.live = self.live.saturating_sub(1);
+            if let Some(count) = self.per_device.get_mut(&device) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_device.remove(&device);
+                }
+            }
+        }
+        self.unlock(now, |unlocks, world| unlocks.call_ended(world, id));
+    }
+
+    /// The number in a call id of this process.
+    fn number_of(&self, id: &str) -> Option<u64> {
+        let (epoch, number) = id.split_once('-')?;
+        (u32::from_str_radix(epoch, 16).ok()? == self.site.epoch)
+            .then(|| number.parse().ok())
+            .flatten()
+    }
+
+    /// A line in the story of a call.
+    fn tell(&mut self, now: Now, id: Option<&str>, line: Line) {
+        let number = id.and_then(|id| self.number_of(id));
+        if let Some(call) = number.and_then(|number| self.calls.get_mut(&number)) {
+            call.note(now, line);
+        }
+    }
+}

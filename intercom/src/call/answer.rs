@@ -1,0 +1,287 @@
+//! The answer: what the caller is told while it rings, the winner, and the media joined.
+
+use dialplan::RingOutcome;
+use media_bridge::{Command, Tone};
+use sip_proxy::{Dialog, HeaderName, Message, OutgoingResponse, ServerTx};
+
+use super::call::{Call, PROVISIONAL_EVERY, Phase};
+use super::offer::{ALLOW, SUPPORTED, sdp};
+use super::talk::Talk;
+use crate::Now;
+use crate::cdr::EndReason;
+use crate::site::Site;
+use crate::story::Line;
+
+impl Call {
+    /// A branch rings: the caller hears it once, and then each minute.
+    pub(crate) fn rings(&mut self, site: &mut Site, now: Now) {
+        if self.times.rang.is_none() {
+            self.times.rang = Some(now.mono);
+            self.provisional(site, now);
+        }
+    }
+
+    /// A provisional response to the caller (RFC 3261 §13.3.1.1).
+    pub(crate) fn provisional(&mut self, site: &mut Site, now: Now) {
+        if self.progress.final_status.is_some() {
+            self.provisional_at = None;
+            return;
+        }
+        let status = if self.times.rang.is_some() { 180 } else { 183 };
+        let mut response = OutgoingResponse::new(status).with_to_tag(self.caller.local_tag.clone());
+        response.contact = Some(site.contact(&self.caller.flow));
+        self.respond(
+            site,
+            now,
+            self.caller.party.device.clone(),
+            self.caller_tx,
+            "INVITE",
+            response,
+        );
+        self.provisional_at = Some(now.mono + PROVISIONAL_EVERY);
+    }
+
+    /// The first 2xx: this branch has won.
+    pub(crate) fn win(&mut self, site: &mut Site, now: Now, at: usize, message: &Message) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
+        let Ok(dialog) = Dialog::from_response(&branch.request, message, branch.leg.flow) else {
+            // A 2xx without tag or Contact cannot be ACKed to anywhere: as if it had not been sent.
+            return self.branch_over(site, now, at, RingOutcome::Unreachable);
+        };
+        let taken = branch
+            .leg
+            .negotiation()
+            .map(|negotiation| negotiation.receive_answer(message.body()));
+        if let Some(Err(error)) = taken {
+            self.note(now, Line::Media(format!("answer refused: {error}")));
+            let mut branch = self.branches.swap_remove(at);
+            branch.reason = Some("SIP;cause=488;text=\"Answer not acceptable\"");
+            let (step, member) = (branch.step, branch.member);
+            self.lose(site, now, branch, message);
+            return self.member_lost(site, now, step, member, RingOutcome::Unreachable);
+        }
+        let mut branch = self.branches.swap_remove(at);
+        let to = branch.leg.party.device.clone();
+        site.sip(sip_proxy::Input::Ack {
+            request: dialog.ack(message.cseq()),
+            to: branch.leg.flow,
+            invite: branch.tx,
+        });
+        self.note(
+            now,
+            Line::Out {
+                to,
+                what: "ACK".to_owned(),
+            },
+        );
+        branch.leg.dialog = Some(dialog);
+        self.cancel_losers(site, now);
+        let keys = match &self.phase {
+            Phase::Ringing(fork) => fork.ring.keys.clone(),
+            _ => "default".to_owned(),
+        };
+        self.note(
+            now,
+            Line::Call(format!("{} has answered", branch.leg.party.device)),
+        );
+        if let Some(run) = self.run.as_mut() {
+            // What the plan says after an answer does not concern this call any more.
+            let _ = run.next(&site.directory, &site.facts(now), RingOutcome::Answered);
+        }
+        self.note_trace(now);
+        self.times.answered = Some(now.mono);
+        self.provisional_at = None;
+        self.phase = Phase::Talking(Box::new(Talk {
+            winner: branch.leg,
+            winner_tx: branch.tx,
+            until: now.mono + site.config.limits.max_duration,
+            keys,
+            joined: false,
+        }));
+        self.answer_caller(
+            site,
+            now,
+            message
+                .header(&HeaderName::Other("Session-Expires".into()))
+                .is_some(),
+        );
+    }
+
+    /// 200 to the caller with the answer to its offer, or with our offer when it made none.
+    fn answer_caller(&mut self, site: &mut Site, now: Now, _timer: bool) {
+        let prefer = match &self.phase {
+            Phase::Talking(talk) => talk.winner.codec(),
+            _ => None,
+        };
+        let late = self.late_offer;
+        let body = self.caller.negotiation().map(|negotiation| {
+            if late {
+                Ok(negotiation.offer(prefer))
+            } else {
+                negotiation.answer(prefer)
+            }
+        });
+        let body = match body {
+            Some(Ok(body)) => body,
+            Some(Err(error)) => {
+                self.note(
+                    now,
+                    Line::Media(format!("no answer to the caller: {error}")),
+                );
+                return self.finish(site, now, EndReason::MediaRefused, error.status());
+            }
+            None => return self.finish(site, now, EndReason::MediaRefused, 500),
+        };
+        let mut response = OutgoingResponse::new(200)
+            .with_to_tag(self.caller.local_tag.clone())
+            .with_header(HeaderName::Allow, ALLOW.to_owned())
+            .with_header(HeaderName::Supported, SUPPORTED.to_owned())
+            .with_body("application/sdp", body);
+        response.contact = Some(site.contact(&self.caller.flow));
+        self.progress.final_status = Some(200);
+        self.caller.unacked = Some((self.caller_tx, late));
+        self.respond(
+            site,
+            now,
+            self.caller.party.device.clone(),
+            self.caller_tx,
+            "INVITE",
+            response,
+        );
+        if !late {
+            self.join(site, now);
+        }
+    }
+
+    /// Opens what is not open and joins the two legs.
+    pub(crate) fn join(&mut self, site: &mut Site, now: Now) {
+        let door = self.door_side().map(|(index, _)| index);
+        let Phase::Talking(talk) = &mut self.phase else {
+            return;
+        };
+        let winner = talk.winner.index;
+        // doors.md rule 2: the party counts, not who called whom. A door's leg feeds no key map.
+        self.caller.configure_media(site, door == Some(winner));
+        talk.winner.configure_media(site, door == Some(0));
+        let (Some(a), Some(b)) = (&self.caller.media, &talk.winner.media) else {
+            return;
+        };
+        site.media(a.lease.worker, Command::Join { a: a.id, b: b.id });
+        talk.joined = true;
+        let codec = |leg: &super::leg::Leg| {
+            leg.codec()
+                .map_or_else(|| "?".to_owned(), |codec| codec.name().to_owned())
+        };
+        let line = format!(
+            "{} {} <-> {} {}",
+            self.caller.party.device,
+            codec(&self.caller),
+            talk.winner.party.device,
+            codec(&talk.winner)
+        );
+        self.note(now, Line::Media(line));
+    }
+
+    /// ACK to a 2xx of ours; of a late offer it bears the answer.
+    pub(crate) fn acked(&mut self, site: &mut Site, now: Now, index: u16, message: &Message) {
+        self.heard(now, index, message);
+        let Some(leg) = self.leg(index) else {
+            if index == 0 {
+                self.caller.unacked = None;
+            }
+            return;
+        };
+        let Some((tx, wants_answer)) = leg.unacked.take() else {
+            return;
+        };
+        if matches!(self.phase, Phase::Ending) {
+            return self.bye_after_ack(site, now);
+        }
+        if wants_answer {
+            self.late_answer(site, now, index, tx, message);
+        }
+        self.sync_hold(site, now);
+    }
+
+    fn late_answer(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        index: u16,
+        tx: ServerTx,
+        message: &Message,
+    ) {
+        let taken = self
+            .leg(index)
+            .and_then(super::leg::Leg::negotiation)
+            .map(|negotiation| negotiation.receive_answer(message.body()));
+        match taken {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.note(now, Line::Media(format!("answer in ACK refused: {error}")));
+                if index == 0 && tx == self.caller_tx {
+                    return self.finish(site, now, EndReason::MediaRefused, 488);
+                }
+                if let Some(negotiation) = self.leg(index).and_then(super::leg::Leg::negotiation) {
+                    negotiation.rollback();
+                }
+                return;
+            }
+            None => return,
+        }
+        let joined = matches!(&self.phase, Phase::Talking(talk) if talk.joined);
+        if joined {
+            self.media_changed(site, now, index);
+        } else {
+            self.join(site, now);
+        }
+    }
+
+    /// No ACK came within 64·T1: the dialog is taken for dead (RFC 3261 §13.3.1.4).
+    pub(crate) fn ack_missing(&mut self, site: &mut Site, now: Now, tx: ServerTx) {
+        self.note(now, Line::Call("no ACK".to_owned()));
+        if self
+            .caller
+            .unacked
+            .is_some_and(|(unacked, _)| unacked == tx)
+        {
+            self.caller.unacked = None;
+        }
+        if let Phase::Talking(talk) = &mut self.phase
+            && talk
+                .winner
+                .unacked
+                .is_some_and(|(unacked, _)| unacked == tx)
+        {
+            talk.winner.unacked = None;
+        }
+        if matches!(self.phase, Phase::Ending) {
+            self.bye_after_ack(site, now);
+        } else {
+            self.finish(site, now, EndReason::PeerGone, 0);
+        }
+    }
+
+    /// A short signal to a leg: press again, or heard.
+    pub(crate) fn beep(&mut self, site: &mut Site, device: &str) {
+        let Phase::Talking(talk) = &self.phase else {
+            return;
+        };
+        for leg in [&self.caller, &talk.winner] {
+            if leg.party.device == device
+                && let Some(media) = &leg.media
+            {
+                site.media(
+                    media.lease.worker,
+                    Command::Play {
+                        leg: media.id,
+                        tone: Tone::Beep,
+                        repeat: false,
+                    },
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The call machine: one input at a time, by phase.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dialplan::{LegState, Plan, Run};
+use media_bridge::Event;
+use sip_proxy::{ClientTx, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx};
+
+use super::branch::Branch;
+use super::finish::Progress;
+use super::fork::Fork;
+use super::leg::{Leg, Party};
+use super::talk::Talk;
+use crate::Now;
+use crate::cdr::EndReason;
+use crate::config::CallLimits;
+use crate::site::{Effect, Site};
+use crate::story::{Line, Story};
+
+/// What comes in to a call.
+#[derive(Debug)]
+pub(crate) enum CallInput {
+    /// A response to a request of ours.
+    Response { tx: ClientTx, message: Message },
+    /// A request of ours got no response.
+    Failed { tx: ClientTx, cause: FailCause },
+    /// The caller gave up (CANCEL).
+    Cancelled,
+    /// ACK to a 2xx of ours.
+    Ack { index: u16, message: Message },
+    /// No ACK came for a 2xx of ours.
+    AckMissing { tx: ServerTx },
+    /// A request within one of the call's dialogs.
+    Request {
+        index: u16,
+        tx: ServerTx,
+        message: Message,
+    },
+    /// The worker says something of a leg.
+    Media { index: u16, event: Event },
+    /// A device registered while the call may be ringing.
+    Registered { device: String },
+    /// The caller's connection is gone.
+    CallerGone,
+    /// The person is revoked, or the server stops.
+    End(EndReason),
+    /// A deadline passed.
+    Timeout,
+}
+
+/// Where the call stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Between two steps; never seen from outside.
+    Routing,
+    /// A ring step is under way.
+    Ringing(Fork),
+    /// The plan pauses before it tries again.
+    Pausing { until: Instant },
+    /// Somebody answered.
+    Talking(Box<Talk>),
+    /// Over for the people; transactions and media give their last word.
+    Ending,
+}
+
+/// A new call.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) number: u64,
+    pub(crate) tx: ServerTx,
+    pub(crate) message: Message,
+    pub(crate) flow: Flow,
+    pub(crate) party: Party,
+    pub(crate) dial: String,
+}
+
+/// Times of the call that the CDR tells.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) routed: Option<Instant>,
+    pub(crate) rang: Option<Instant>,
+    pub(crate) answered: Option<Instant>,
+    pub(crate) ended: Option<Instant>,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) number: u64,
+    pub(crate) id: String,
+    pub(crate) started: Now,
+    pub(crate) dial: String,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) run: Option<Run>,
+    pub(crate) caller: Leg,
+    pub(crate) caller_tx: ServerTx,
+    pub(crate) late_offer: bool,
+    pub(crate) max_forwards: u8,
+    pub(crate) phase: Phase,
+    pub(crate) branches: Vec<Branch>,
+    pub(crate) next_leg: u16,
+    pub(crate) next_tx: u32,
+    /// Requests of ours in dialogs that await a final response and mean nothing else (BYE).
+    pub(crate) byes: Vec<ClientTx>,
+    pub(crate) step: u32,
+    pub(crate) times: Times,
+    pub(crate) progress: Progress,
+    pub(crate) provisional_at: Option<Instant>,
+    pub(crate) ring_until: Instant,
+    pub(crate) story: Story,
+    pub(crate) trace_seen: usize,
+    pub(crate) unlocks: u32,
+    /// Drives of this call by the station's own leg: intent, attempt.
+    pub(crate) driving: Option<(crate::unlock::IntentId, u8)>,
+}
+
+/// RFC 3261 §13.3.1.1: an unanswered INVITE hears something every minute.
+pub(crate) const PROVISIONAL_EVERY: Duration = Duration::from_secs(60);
+
+impl Call {
+    /// A call for an authenticated INVITE. The caller has been answered nothing yet.
+    pub(crate) fn new(site: &mut Site, now: Now, arrival: Arrival) -> Result<Self, u16> {
+        let Arrival {
+            number,
+            tx,
+            message,
+            flow,
+            party,
+            dial,
+        } = arrival;
+        let local_tag = super::tag(number, 0, site.random());
+        let dialog =
+            sip_proxy::Dialog::from_request(&message, &local_tag, flow).map_err(|_| 400u16)?;
+        let profile = site.profile(&party.user);
+        let id = format!("{:08x}-{number}", site.epoch);
+        let limits: &CallLimits = &site.config.limits;
+        let story = Story::new(id.clone(), now.mono, limits.story_entries);
+        let ring_until = now.mono + limits.max_ringing;
+        let caller = Leg::new(0, party, profile, flow, local_tag, Some(dialog));
+        let mut call = Call {
+            number,
+            id,
+            started: now,
+            dial,
+            plan: Arc::clone(&site.plan),
+            run: None,
+            caller,
+            caller_tx: tx,
+            late_offer: message.body().is_empty(),
+            max_forwards: 70,
+            phase: Phase::Routing,
+            branches: Vec::new(),
+            next_leg: 1,
+            next_tx: 1,
+            byes: Vec::new(),
+            step: 0,
+            times: Times::default(),
+            progress: Progress::default(),
+            provisional_at: None,
+            ring_until,
+            story,
+            trace_seen: 0,
+            unlocks: 0,
+            driving: None,
+        };
+        call.heard(now, 0, &message);
+        Ok(call)
+    }
+
+    /// One input.
+    pub(crate) fn handle(&mut self, site: &mut Site, now: Now, input: CallInput) {
+        match input {
+            CallInput::Response { tx, message } => self.response(site, now, tx, &message),
+            CallInput::Failed { tx, cause } => self.failed(site, now, tx, cause),
+            CallInput::Cancelled => {
+                self.note(
+                    now,
+                    Line::In {
+                        from: self.caller.party.device.clone(),
+                        what: "CANCEL".to_owned(),
+                    },
+                );
+                self.finish(site, now, EndReason::CallerCancelled, 487);
+            }
+            CallInput::Ack { index, message } => self.acked(site, now, index, &message),
+            CallInput::AckMissing { tx } => self.ack_missing(site, now, tx),
+            CallInput::Request { index, tx, message } => {
+                self.request(site, now, index, tx, &message)
+            }
+            CallInput::Media { index, event } => self.media_event(site, now, index, event),
+            CallInput::Registered { device } => self.late_join(site, now, &device),
+            CallInput::CallerGone => {
+                if self.progress.final_status.is_none() {
+                    self.finish(site, now, EndReason::CallerCancelled, 487);
+                }
+            }
+            CallInput::End(reason) => self.finish(site, now, reason, 503),
+            CallInput::Timeout => {}
+        }
+        self.timers(site, now);
+        self.settle(site, now);
+    }
+
+    /// A response to a request of this call.
+    fn response(&mut self, site: &mut Site, now: Now, tx: ClientTx, message: &Message) {
+        let status = message.status().unwrap_or(0);
+        if let Some(at) = self.byes.iter().position(|bye| *bye == tx) {
+            if status >= 200 {
+                self.byes.swap_remove(at);
+            }
+        } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
+            self.branch_response(site, now, at, message);
+        } else if matches!(self.phase, Phase::Talking(_)) {
+            self.dialog_response(site, now, tx, message);
+        } else if status < 300 && status >= 200 && *message.method() == Method::Invite {
+            // A re-INVITE of ours answered when the call is already over: the BYE is on its way, the ACK is owed.
+            self.ack_stray(site, tx, message);
+        }
+    }
+
+    fn failed(&mut self, site: &mut Site, now: Now, tx: ClientTx, cause: FailCause) {
+        if let Some(at) = self.byes.iter().position(|bye| *bye == tx) {
+            self.byes.swap_remove(at);
+        } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
+            self.branch_failed(site, now, at, cause);
+        } else if matches!(self.phase, Phase::Talking(_)) {
+            self.dialog_failed(site, now, tx);
+        }
+    }
+
+    /// Everything whose time has come.
+    fn timers(&mut self, site: &mut Site, now: Now) {
+        if self.provisional_at.is_some_and(|at| at <= now.mono) {
+            self.provisional(site, now);
+        }
+        match &self.phase {
+            Phase::Ringing(_) | Phase::Pausing { .. } if self.ring_until <= now.mono => {
+                self.finish(site, now, EndReason::NotAnswered, 480);
+            }
+            Phase::Ringing(_) => self.fork_timers(site, now),
+            Phase::Pausing { until } if *until <= now.mono => self.retry(site, now),
+            Phase::Talking(talk) if talk.until <= now.mono => {
+                self.finish(site, now, EndReason::Limit, 480);
+            }
+            Phase::Talking(_) => self.sync_hold(site, now),
+            Phase::Routing | Phase::Pausing { .. } | Phase::Ending => {}
+        }
+    }
+
+    /// When [`CallInput::Timeout`] is due.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Ringing(fork) => fork.next_timeout().map(|at| at.min(self.ring_until)),
+            Phase::Pausing { until } => Some(*until),
+            Phase::Talking(talk) => Some(
+                [Some(talk.until), self.caller.retry_at, talk.winner.retry_at]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .unwrap_or(talk.until),
+            ),
+            Phase::Ending => self.progress.next_timeout(),
+            Phase::Routing => None,
+        };
+        [phase, self.provisional_at].into_iter().flatten().min()
+    }
+
+    /// Whether nothing of the call is left: no branch, no transaction, no open media.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ending)
+            && self.progress.recorded
+            && self.branches.is_empty()
+            && self.byes.is_empty()
+            && self.caller.unacked.is_none()
+    }
+
+    /// The next leg number; `None` when the call has used them all.
+    pub(crate) fn take_leg(&mut self) -> Option<u16> {
+        let index = self.next_leg;
+        (index < super::MAX_LEGS).then(|| {
+            self.next_leg += 1;
+            index
+        })
+    }
+
+    /// The next client transaction.
+    pub(crate) fn take_tx(&mut self) -> ClientTx {
+        let serial = self.next_tx;
+        // A call of a million transactions does not exist: its duration is limited.
+        self.next_tx = self.next_tx.wrapping_add(1) & super::MAX_TX;
+        super::client_tx(self.number, serial)
+    }
+
+    /// A story line.
+    pub(crate) fn note(&mut self, now: Now, line: Line) {
+        self.story.push(now.mono, line);
+    }
+
+    /// A message received from leg `index`.
+    pub(crate) fn heard(&mut self, now: Now, index: u16, message: &Message) {
+        let from = self.party_name(index);
+        self.note(
+            now,
+            Line::In {
+                from,
+                what: summary(message),
+            },
+        );
+    }
+
+    /// Who a leg is, for the story.
+    pub(crate) fn party_name(&self, index: u16) -> String {
+        if index == 0 {
+            return self.caller.party.device.clone();
+        }
+        if let Phase::Talking(talk) = &self.phase
+            && talk.winner.index == index
+        {
+            return talk.winner.party.device.clone();
+        }
+        self.branches
+            .iter()
+            .find(|branch| branch.leg.index == index)
+            .map_or_else(
+                || format!("leg {index}"),
+                |branch| branch.leg.party.device.clone(),
+            )
+    }
+
+    /// Answers a request.
+    pub(crate) fn respond(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        to: String,
+        tx: ServerTx,
+        what: &str,
+        response: OutgoingResponse,
+    ) {
+        let sdp = if response.body.is_some() {
+            " (SDP)"
+        } else {
+            ""
+        };
+        self.note(
+            now,
+            Line::Out {
+                to,
+                what: format!("{} {what}{sdp}", response.status),
+            },
+        );
+        site.sip(sip_proxy::Input::Respond { tx, response });
+    }
+
+    /// A leg by its number, while it has a dialog.
+    pub(crate) fn leg(&mut self, index: u16) -> Option<&mut Leg> {
+        if index == 0 {
+            return Some(&mut self.caller);
+        }
+        match &mut self.phase {
+            Phase::Talking(talk) if talk.winner.index == index => Some(&mut talk.winner),
+            _ => None,
+        }
+    }
+
+    /// A leg to look at.
+    pub(crate) fn peek(&self, index: u16) -> Option<&Leg> {
+        if index == 0 {
+            return Some(&self.caller);
+        }
+        match &self.phase {
+            Phase::Talking(talk) if talk.winner.index == index => Some(&talk.winner),
+            _ => None,
+        }
+    }
+
+    /// Whether the caller still waits for an answer.
+    pub(crate) fn is_ringing(&self) -> bool {
+        matches!(self.phase, Phase::Ringing(_) | Phase::Pausing { .. })
+    }
+
+    /// The door's leg, when one side of the call stands at a door and the other does not.
+    pub(crate) fn door_side(&self) -> Option<(u16, String)> {
+        let Phase::Talking(talk) = &self.phase else {
+            return None;
+        };
+        match (&self.caller.party.door, &talk.winner.party.door) {
+            (Some(door), None) => Some((0, door.clone())),
+            (None, Some(door)) => Some((talk.winner.index, door.clone())),
+            _ => None,
+        }
+    }
+
+    /// The accounts of the people in the call.
+    pub(crate) fn parties(&self) -> impl Iterator<Item = &str> {
+        let winner = match &self.phase {
+            Phase::Talking(talk) => Some(talk.winner.party.user.as_str()),
+            _ => None,
+        };
+        [self.caller.party.user.as_str()].into_iter().chain(winner)
+    }
+
+    /// Whether a 2xx of ours in transaction `tx` waits for its ACK.
+    pub(crate) fn awaits_ack(&self, tx: ServerTx) -> bool {
+        let waits = |leg: &Leg| leg.unacked.is_some_and(|(unacked, _)| unacked == tx);
+        waits(&self.caller) || matches!(&self.phase, Phase::Talking(talk) if waits(&talk.winner))
+    }
+
+    /// What a device is to a door in this call.
+    pub(crate) fn relation(&self, device: &str, door: &str) -> LegState {
+        if let Phase::Talking(talk) = &self.phase {
+            let Some((index, found)) = self.door_side() else {
+                return LegState::None;
+            };
+            let person = if index == 0 {
+                &talk.winner
+            } else {
+                &self.caller
+            };
+            let party = found == door && person.party.device == device && !person.flags.held;
+            return if party {
+                LegState::Answered
+            } else {
+                LegState::None
+            };
+        }
+        let rung = self.caller.party.door.as_deref() == Some(door)
+            && self.branches.iter().any(|branch| {
+                branch.leg.party.device == device
+                    && branch.state != super::branch::BranchState::Cancelling
+            });
+        if rung { LegState::Rung } else { LegState::None }
+    }
+
+    /// Digits to the station on the door's own leg.
+    pub(crate) fn send_digits(
+        &mut self,
+        site: &mut Site,
+        door: &str,
+        digits: String,
+        intent: crate::unlock::IntentId,
+        attempt: u8,
+    ) -> Result<(), String> {
+        let (index, found) = self.door_side().ok_or("the call has no door")?;
+        if found != door {
+            return Err("the call is with another door".to_owned());
+        }
+        if self.driving.is_some() {
+            return Err("digits are being sent already".to_owned());
+        }
+        let media = self
+            .peek(index)
+            .and_then(|leg| leg.media.as_ref())
+            .ok_or("the door has no media")?;
+        let pacing = media_bridge::Pacing::default();
+        site.media(
+            media.lease.worker,
+            media_bridge::Command::SendDigits {
+                leg: media.id,
+                digits,
+                pacing,
+            },
+        );
+        self.driving = Some((intent, attempt));
+        Ok(())
+    }
+
+    /// A request within the door's dialog.
+    pub(crate) fn door_request(
+        &mut self,
+        site: &mut Site,
+        door: &str,
+        method: Method,
+    ) -> Option<(sip_proxy::OutgoingRequest, Flow)> {
+        let (index, found) = self.door_side()?;
+        if found != door {
+            return None;
+        }
+        let leg = self.leg(index)?;
+        let flow = leg.flow;
+        Some((leg.request(site, method)?, flow))
+    }
+
+    /// Passes a line to the log.
+    pub(crate) fn notice(&self, site: &mut Site, text: String) {
+        let call = Some(self.id.clone());
+        site.effects
+            .push_back(Effect::Notice(crate::b2bua::Notice { call, text }));
+    }
+}
+
+/// A message in one redacted line: method or status, and whether it bears SDP.
+pub(crate) fn summary(message: &Message) -> String {
+    let sdp = if message.body().is_empty() {
+        ""
+    } else if is_sdp(message) {
+        " (SDP)"
+    } else {
+        " (body)"
+    };
+    match message.status() {
+        Some(status) => format!("{status} {}{sdp}", message.method().as_str()),
+        None => format!("{}{sdp}", message.method().as_str()),
+    }
+}
+
+/// Whether the body is SDP; a body without Content-Type in an INVITE is taken for it, as old stations send none.
+pub(crate) fn is_sdp(message: &Message) -> bool {
+    message.content_type().is_none_or(|kind| {
+        kind.split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/sdp"))
+    })
+}

@@ -1,0 +1,231 @@
+//! From the plan's steps to rings and ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialplan::{CallFacts, End, Member, Preview, Ring, RingOutcome, Step, Target};
+use sip_proxy::{HeaderName, Message, OutgoingResponse};
+
+use super::call::{Call, Phase};
+use super::fork::Fork;
+use crate::Now;
+use crate::cdr::EndReason;
+use crate::site::Site;
+use crate::story::Line;
+
+/// How long a `proxy` step's device rings.
+const PROXY_RING: Duration = Duration::from_secs(60);
+/// Steps a call may take without anything ringing in between: a plan is finite, this only guards against our own error.
+const IDLE_STEPS: u32 = 10_000;
+
+impl Call {
+    /// Checks the offer and starts the plan. The INVITE is the one the call was made from.
+    pub(crate) fn start(&mut self, site: &mut Site, now: Now, message: &Message) {
+        self.max_forwards = hops(message);
+        if self.max_forwards == 0 {
+            return self.refuse_start(site, now, 483);
+        }
+        let unsupported = unsupported_options(message);
+        if !unsupported.is_empty() {
+            let response =
+                OutgoingResponse::new(420).with_header(HeaderName::Unsupported, unsupported);
+            return self.refuse_with(site, now, response, EndReason::MediaRefused);
+        }
+        if !self.late_offer && !super::call::is_sdp(message) {
+            return self.refuse_start(site, now, 415);
+        }
+        if !self.caller.lease_media(site, self.number, None) {
+            self.note(now, Line::Media("no media port free".to_owned()));
+            let response =
+                OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, "5".to_owned());
+            return self.refuse_with(site, now, response, EndReason::NoLease);
+        }
+        if !self.late_offer
+            && let Some(negotiation) = self.caller.negotiation()
+            && let Err(error) = negotiation.receive_offer(message.body())
+        {
+            self.note(now, Line::Media(format!("offer refused: {error}")));
+            return self.refuse_start(site, now, error.status());
+        }
+        let facts = CallFacts {
+            caller: Site::caller(&self.caller.party),
+            dial: self.dial.clone(),
+        };
+        let begun = self.plan.begin(&site.directory, &site.facts(now), facts);
+        match begun {
+            Ok((run, step)) => {
+                self.run = Some(run);
+                self.provisional_at = Some(now.mono + super::call::PROVISIONAL_EVERY);
+                self.take_step(site, now, step);
+            }
+            Err(no_route) => {
+                self.note(now, Line::Call(format!("no route: {no_route}")));
+                self.finish(site, now, EndReason::NoRoute, 404);
+            }
+        }
+        self.settle(site, now);
+    }
+
+    fn refuse_start(&mut self, site: &mut Site, now: Now, status: u16) {
+        self.refuse_with(
+            site,
+            now,
+            OutgoingResponse::new(status),
+            EndReason::MediaRefused,
+        );
+    }
+
+    fn refuse_with(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        response: OutgoingResponse,
+        reason: EndReason,
+    ) {
+        self.refuse(site, now, response);
+        self.finish(site, now, reason, 0);
+        self.settle(site, now);
+    }
+
+    /// Does what the plan says.
+    pub(crate) fn take_step(&mut self, site: &mut Site, now: Now, step: Step) {
+        self.note_trace(now);
+        match step {
+            Step::Ring(ring) => self.ring(site, now, ring),
+            Step::End(end) => self.end(site, now, &end),
+            Step::Proxy { target } => {
+                // Carried through the bridge like any call until the stateful proxy takes it over.
+                match self.proxy_ring(target) {
+                    Some(ring) => self.ring(site, now, ring),
+                    None => self.finish(site, now, EndReason::NotAnswered, 480),
+                }
+            }
+            Step::Done => self.finish(site, now, EndReason::NotAnswered, 480),
+        }
+    }
+
+    fn ring(&mut self, site: &mut Site, now: Now, ring: Ring) {
+        self.step += 1;
+        if self.step > IDLE_STEPS {
+            return self.finish(site, now, EndReason::NotAnswered, 480);
+        }
+        for (member, outcome) in &ring.dropped {
+            self.story
+                .push(now.mono, Line::Call(format!("{member}: {outcome}")));
+        }
+        self.phase = Phase::Ringing(Fork::new(self.step, ring, now.mono));
+        self.fork_timers(site, now);
+    }
+
+    fn proxy_ring(&self, target: Target) -> Option<Ring> {
+        let name = match &target {
+            Target::Device(device) => device.clone(),
+            Target::Door(door) => door.clone(),
+            Target::Number { .. } => "number".to_owned(),
+        };
+        let source = self.run.as_ref()?.trace().last()?.source.clone();
+        Some(Ring {
+            members: vec![Member {
+                selector: name.clone(),
+                name,
+                target,
+                after: Duration::ZERO,
+                for_: None,
+                confirm: None,
+                on: Vec::new(),
+            }],
+            serial: false,
+            for_: PROXY_RING,
+            join_late: false,
+            preview: Preview::None,
+            keys: "default".to_owned(),
+            auto_answer: false,
+            source,
+            dropped: Vec::new(),
+        })
+    }
+
+    /// The plan's end.
+    fn end(&mut self, site: &mut Site, now: Now, end: &End) {
+        match end {
+            End::Retry { every, .. } => {
+                self.phase = Phase::Pausing {
+                    until: now.mono + *every,
+                };
+            }
+            End::Message { .. } => {
+                self.note(now, Line::Call("no message box is configured".to_owned()));
+                self.finish(site, now, EndReason::NotAnswered, end.status());
+            }
+            End::Transfer { .. } => {
+                self.note(
+                    now,
+                    Line::Call("transfer at the plan's end is not served".to_owned()),
+                );
+                self.finish(site, now, EndReason::NotAnswered, end.status());
+            }
+            End::Busy => self.finish(site, now, EndReason::Busy, end.status()),
+            End::Log | End::Hangup => self.finish(site, now, EndReason::NotAnswered, end.status()),
+        }
+    }
+
+    /// The pause of `end "retry"` is over.
+    pub(crate) fn retry(&mut self, site: &mut Site, now: Now) {
+        let directory = Arc::clone(&site.directory);
+        let facts = site.facts(now);
+        let Some(run) = self.run.as_mut() else { return };
+        let step = run.retry(&directory, &facts);
+        self.phase = Phase::Routing;
+        self.take_step(site, now, step);
+    }
+
+    /// A ring step is through.
+    pub(crate) fn next_step(&mut self, site: &mut Site, now: Now, outcome: RingOutcome) {
+        self.note(now, Line::Call(format!("ring step: {outcome}")));
+        let directory = Arc::clone(&site.directory);
+        let facts = site.facts(now);
+        self.phase = Phase::Routing;
+        let Some(run) = self.run.as_mut() else { return };
+        let step = run.next(&directory, &facts, outcome);
+        self.take_step(site, now, step);
+    }
+
+    /// Copies the plan's new trace lines into the story.
+    pub(crate) fn note_trace(&mut self, now: Now) {
+        let Some(run) = &self.run else { return };
+        for line in run.trace().iter().skip(self.trace_seen) {
+            let what = if line.detail.is_empty() {
+                line.what.clone()
+            } else {
+                format!("{}: {}", line.what, line.detail)
+            };
+            self.story.push(
+                now.mono,
+                Line::Plan {
+                    what,
+                    source: line.source.to_string(),
+                },
+            );
+        }
+        self.trace_seen = run.trace().len();
+    }
+}
+
+/// Max-Forwards to go on with: it keeps counting across us (RFC 7332); absent counts as 70.
+fn hops(message: &Message) -> u8 {
+    let hops = message
+        .header(&HeaderName::MaxForwards)
+        .and_then(|value| value.trim().parse::<u8>().ok());
+    hops.map_or(70, |hops| hops.saturating_sub(1).min(70))
+}
+
+/// Required extensions we do not have (RFC 3261 §8.2.2.3).
+fn unsupported_options(message: &Message) -> String {
+    let known = ["timer", "path", "outbound"];
+    let missing: Vec<&str> = message
+        .values(&HeaderName::Require)
+        .filter(|option| !known.iter().any(|known| known.eq_ignore_ascii_case(option)))
+        .take(8)
+        .collect();
+    missing.join(", ")
+}

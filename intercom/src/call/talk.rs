@@ -1,0 +1,564 @@
+//! The established call: requests within the dialogs, hold, and digits.
+
+use std::time::{Duration, Instant};
+
+use dialplan::{Actor, KeyAction, LegState, Method as OpenMethod};
+use media_bridge::{Digit, DigitSource, Direction, Event, parse_info};
+use sip_proxy::{ClientTx, HeaderName, Message, Method, OutgoingResponse, ServerTx};
+
+use super::call::{Call, Phase};
+use super::leg::{Leg, OurReinvite};
+use super::offer::{ALLOW, sdp};
+use crate::Now;
+use crate::cdr::EndReason;
+use crate::site::{Effect, Site};
+use crate::story::Line;
+use crate::unlock;
+
+/// What an answered call has beside its caller's leg.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    pub(crate) winner: Leg,
+    pub(crate) winner_tx: ClientTx,
+    /// Longest duration.
+    pub(crate) until: Instant,
+    /// Name of the key map.
+    pub(crate) keys: String,
+    /// Media is joined.
+    pub(crate) joined: bool,
+}
+
+/// A body of INFO that asks for a key frame; video is relayed by the bridge, so it is taken and nothing more.
+const MEDIA_CONTROL: &str = "application/media_control+xml";
+/// A re-INVITE that could not be sent now is looked at again after this.
+const HOLD_AGAIN: Duration = Duration::from_secs(2);
+
+impl Call {
+    /// A request within one of the dialogs.
+    pub(crate) fn request(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        index: u16,
+        tx: ServerTx,
+        message: &Message,
+    ) {
+        self.heard(now, index, message);
+        let name = self.party_name(index);
+        let method = message.method().clone();
+        let what = method.as_str().to_owned();
+        let verdict = match self.leg(index).and_then(|leg| leg.dialog.as_mut()) {
+            Some(dialog) if dialog.matches(message) => {
+                dialog.receive(message).map_err(|reject| reject.status)
+            }
+            _ => Err(481),
+        };
+        if let Err(status) = verdict {
+            return self.respond(site, now, name, tx, &what, OutgoingResponse::new(status));
+        }
+        if matches!(self.phase, Phase::Ending) && method != Method::Bye {
+            return self.respond(site, now, name, tx, &what, OutgoingResponse::new(481));
+        }
+        match method {
+            Method::Bye => self.peer_bye(site, now, index, tx),
+            Method::Invite | Method::Update => self.reinvited(site, now, index, tx, message),
+            Method::Info => self.info(site, now, index, tx, message),
+            Method::Options | Method::Message => {
+                let response =
+                    OutgoingResponse::new(200).with_header(HeaderName::Allow, ALLOW.to_owned());
+                self.respond(site, now, name, tx, &what, response);
+            }
+            _ => {
+                let response =
+                    OutgoingResponse::new(405).with_header(HeaderName::Allow, ALLOW.to_owned());
+                self.respond(site, now, name, tx, &what, response);
+            }
+        }
+    }
+
+    fn peer_bye(&mut self, site: &mut Site, now: Now, index: u16, tx: ServerTx) {
+        let name = self.party_name(index);
+        self.respond(site, now, name, tx, "BYE", OutgoingResponse::new(200));
+        if let Some(leg) = self.leg(index) {
+            leg.flags.over = true;
+            // A BYE instead of the ACK ends the dialog all the same (RFC 3261 §15).
+            leg.unacked = None;
+        }
+        let answered = matches!(self.phase, Phase::Talking(_));
+        let reason = match (index, answered) {
+            (0, true) => EndReason::CallerHungUp,
+            (0, false) => EndReason::CallerCancelled,
+            _ => EndReason::CalleeHungUp,
+        };
+        self.finish(site, now, reason, 487);
+    }
+
+    /// re-INVITE or UPDATE: answered at our side, the other side is told only what concerns it.
+    fn reinvited(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        index: u16,
+        tx: ServerTx,
+        message: &Message,
+    ) {
+        let name = self.party_name(index);
+        let what = message.method().as_str().to_owned();
+        let invite = *message.method() == Method::Invite;
+        let talking = matches!(self.phase, Phase::Talking(_));
+        let contact = self.peek(index).map(|leg| site.contact(&leg.flow));
+        let Some(leg) = self.leg(index) else { return };
+        if leg.ours.is_some() {
+            return self.respond(site, now, name, tx, &what, OutgoingResponse::new(491));
+        }
+        let offers = !message.body().is_empty();
+        if leg.unacked.is_some() && (invite || offers) || !talking {
+            // RFC 3261 §14.2, RFC 3311 §5.2: one offer at a time.
+            let response =
+                OutgoingResponse::new(500).with_header(HeaderName::RetryAfter, "2".to_owned());
+            return self.respond(site, now, name, tx, &what, response);
+        }
+        let body = if offers {
+            if !super::call::is_sdp(message) {
+                return self.respond(site, now, name, tx, &what, OutgoingResponse::new(415));
+            }
+            match leg.answer_offer(message.body()) {
+                Ok(answer) => Some(answer),
+                Err(error) => {
+                    if let Some(negotiation) = leg.negotiation() {
+                        negotiation.rollback();
+                    }
+                    self.note(now, Line::Media(format!("{name}: offer refused: {error}")));
+                    return self.respond(
+                        site,
+                        now,
+                        name,
+                        tx,
+                        &what,
+                        OutgoingResponse::new(error.status()),
+                    );
+                }
+            }
+        } else if invite {
+            let direction = told(leg.flags.told_hold);
+            leg.negotiation()
+                .map(|negotiation| negotiation.reoffer(direction))
+        } else {
+            None
+        };
+        if let Some(dialog) = leg.dialog.as_mut() {
+            dialog.refresh_target(message);
+        }
+        if invite {
+            leg.unacked = Some((tx, !offers));
+        }
+        let held = leg.flags.held;
+        let mut response =
+            OutgoingResponse::new(200).with_header(HeaderName::Allow, ALLOW.to_owned());
+        response.contact = contact;
+        response.body = body.map(sdp);
+        self.respond(site, now, name.clone(), tx, &what, response);
+        if offers {
+            self.note(
+                now,
+                Line::Media(format!(
+                    "{name}: {}",
+                    if held { "holds" } else { "media renewed" }
+                )),
+            );
+            self.media_changed(site, now, index);
+            self.sync_hold(site, now);
+        }
+    }
+
+    /// A leg's negotiated form changed.
+    pub(crate) fn media_changed(&mut self, site: &mut Site, _now: Now, index: u16) {
+        let door = self.door_side().map(|(index, _)| index);
+        let feeds = door.is_some_and(|door| door != index);
+        if let Some(leg) = self.leg(index) {
+            if let Some(media) = &leg.media {
+                leg.flags.held = media.negotiation.remote_on_hold();
+            }
+            leg.configure_media(site, feeds);
+        }
+    }
+
+    /// Brings what each side was told of the other's hold in line with what is. A side that takes no re-INVITE is not
+    /// told: the bridge gates its media.
+    pub(crate) fn sync_hold(&mut self, site: &mut Site, now: Now) {
+        let Phase::Talking(talk) = &self.phase else {
+            return;
+        };
+        let (first, second) = (self.caller.flags.held, talk.winner.flags.held);
+        let winner = talk.winner.index;
+        self.tell_hold(site, now, 0, second);
+        self.tell_hold(site, now, winner, first);
+    }
+
+    fn tell_hold(&mut self, site: &mut Site, now: Now, index: u16, hold: bool) {
+        let name = self.party_name(index);
+        let tx = self.take_tx_later();
+        let Some(leg) = self.leg(index) else { return };
+        if leg.flags.told_hold == hold {
+            leg.retry_at = None;
+            return;
+        }
+        if !leg.takes_reinvite() {
+            leg.flags.told_hold = hold;
+            leg.retry_at = None;
+            return;
+        }
+        if leg.ours.is_some() || leg.retry_at.is_some_and(|at| at > now.mono) {
+            return;
+        }
+        if leg.unacked.is_some() {
+            leg.retry_at = Some(now.mono + HOLD_AGAIN);
+            return;
+        }
+        let Some(offer) = leg
+            .negotiation()
+            .map(|negotiation| negotiation.reoffer(told(hold)))
+        else {
+            return;
+        };
+        let Some(mut request) = leg.request(site, Method::Invite) else {
+            return;
+        };
+        request.headers.push((HeaderName::Allow, ALLOW.to_owned()));
+        request.body = Some(sdp(offer));
+        leg.flags.told_hold = hold;
+        leg.retry_at = None;
+        leg.ours = Some(OurReinvite {
+            tx,
+            cseq: request.cseq,
+        });
+        let to = leg.flow;
+        self.next_tx = self.next_tx.wrapping_add(1) & super::MAX_TX;
+        site.sip(sip_proxy::Input::Request { tx, request, to });
+        self.note(
+            now,
+            Line::Out {
+                to: name,
+                what: format!("INVITE ({})", if hold { "hold" } else { "resume" }),
+            },
+        );
+    }
+
+    /// The next transaction's number, not yet used.
+    fn take_tx_later(&self) -> ClientTx {
+        super::client_tx(self.number, self.next_tx)
+    }
+
+    /// A response to a re-INVITE of ours, or a further 2xx to the winning INVITE.
+    pub(crate) fn dialog_response(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        tx: ClientTx,
+        message: &Message,
+    ) {
+        let status = message.status().unwrap_or(0);
+        if status < 200 {
+            return;
+        }
+        let index = match &self.phase {
+            Phase::Talking(talk) if talk.winner_tx == tx => {
+                // Another device behind the same contact answered too: its dialog is ACKed and ended.
+                if status < 300 {
+                    self.ack_stray(site, tx, message);
+                }
+                return;
+            }
+            Phase::Talking(talk) if talk.winner.ours.as_ref().is_some_and(|ours| ours.tx == tx) => {
+                talk.winner.index
+            }
+            _ if self.caller.ours.as_ref().is_some_and(|ours| ours.tx == tx) => 0,
+            _ => return,
+        };
+        self.heard(now, index, message);
+        let mine = index != 0;
+        let random = site.random();
+        let Some(leg) = self.leg(index) else { return };
+        let Some(ours) = leg.ours.take() else { return };
+        match status {
+            200..=299 => {
+                if let Some(dialog) = leg.dialog.as_mut() {
+                    dialog.refresh_target(message);
+                    let request = dialog.ack(ours.cseq);
+                    site.sip(sip_proxy::Input::Ack {
+                        request,
+                        to: leg.flow,
+                        invite: tx,
+                    });
+                }
+                let taken = leg
+                    .negotiation()
+                    .map(|negotiation| negotiation.receive_answer(message.body()));
+                let name = self.party_name(index);
+                self.note(
+                    now,
+                    Line::Out {
+                        to: name.clone(),
+                        what: "ACK".to_owned(),
+                    },
+                );
+                if let Some(Err(error)) = taken {
+                    self.note(now, Line::Media(format!("{name}: answer refused: {error}")));
+                    if let Some(negotiation) = self.leg(index).and_then(Leg::negotiation) {
+                        negotiation.rollback();
+                    }
+                } else {
+                    self.media_changed(site, now, index);
+                }
+            }
+            408 | 481 => self.finish(site, now, EndReason::PeerGone, 0),
+            491 => {
+                if let Some(negotiation) = leg.negotiation() {
+                    negotiation.rollback();
+                }
+                leg.flags.told_hold = !leg.flags.told_hold;
+                // RFC 3261 §14.1: the owner of the Call-ID waits longer, so that the two do not meet again.
+                let wait = if mine {
+                    2_100 + random % 1_900
+                } else {
+                    random % 2_000
+                };
+                leg.retry_at = Some(now.mono + Duration::from_millis(wait));
+            }
+            _ => {
+                // The peer will not have it: the change ends at our side.
+                if let Some(negotiation) = leg.negotiation() {
+                    negotiation.rollback();
+                }
+            }
+        }
+    }
+
+    /// A re-INVITE of ours got no response: the peer is gone (RFC 3261 §12.2.1.2).
+    pub(crate) fn dialog_failed(&mut self, site: &mut Site, now: Now, tx: ClientTx) {
+        let Phase::Talking(talk) = &mut self.phase else {
+            return;
+        };
+        let mut hit = false;
+        for leg in [&mut self.caller, &mut talk.winner] {
+            if leg.ours.as_ref().is_some_and(|ours| ours.tx == tx) {
+                leg.ours = None;
+                hit = true;
+            }
+        }
+        if hit {
+            self.finish(site, now, EndReason::PeerGone, 0);
+        }
+    }
+
+    /// INFO: a digit, a request for a key frame, or nothing.
+    fn info(&mut self, site: &mut Site, now: Now, index: u16, tx: ServerTx, message: &Message) {
+        let name = self.party_name(index);
+        let kind = message.content_type().unwrap_or("");
+        let bare = kind.split(';').next().unwrap_or("").trim();
+        if message.body().is_empty() || bare.eq_ignore_ascii_case(MEDIA_CONTROL) {
+            return self.respond(site, now, name, tx, "INFO", OutgoingResponse::new(200));
+        }
+        let Some((digit, _)) = parse_info(kind, message.body()) else {
+            let accept = "application/dtmf-relay, application/dtmf, application/media_control+xml";
+            let response =
+                OutgoingResponse::new(415).with_header(HeaderName::Accept, accept.to_owned());
+            return self.respond(site, now, name, tx, "INFO", response);
+        };
+        self.respond(site, now, name, tx, "INFO", OutgoingResponse::new(200));
+        self.digit(site, now, index, digit, DigitSource::Info);
+    }
+
+    /// The worker says something of a leg.
+    pub(crate) fn media_event(&mut self, site: &mut Site, now: Now, index: u16, event: Event) {
+        match event {
+            Event::Digit { digit, source, .. } => self.digit(site, now, index, digit, source),
+            Event::Latched { .. } => {
+                let name = self.party_name(index);
+                self.note(now, Line::Media(format!("{name}: first packet")));
+            }
+            Event::Silent { for_, .. } => {
+                let held = self.peek(index).is_some_and(|leg| leg.flags.held);
+                if matches!(self.phase, Phase::Talking(_)) && !held {
+                    let name = self.party_name(index);
+                    self.note(
+                        now,
+                        Line::Media(format!("{name}: nothing heard for {} s", for_.as_secs())),
+                    );
+                    self.finish(site, now, EndReason::MediaSilent, 0);
+                }
+            }
+            Event::DigitsSent { .. } => {
+                if let Some((intent, attempt)) = self.driving.take() {
+                    site.effects
+                        .push_back(Effect::Driven(intent, attempt, unlock::Outcome::Sent));
+                }
+            }
+            Event::Closed { stats, .. } => self.media_closed(index, stats),
+            Event::PlayDone { .. } | Event::Stats { .. } => {}
+        }
+    }
+
+    /// A key press. Only a person's joined leg of a call with a door means anything (doors.md rule 2).
+    fn digit(&mut self, site: &mut Site, now: Now, index: u16, digit: Digit, source: DigitSource) {
+        let name = self.party_name(index);
+        let by = match source {
+            DigitSource::Rtp => "RFC 4733",
+            DigitSource::Info => "INFO",
+            DigitSource::InBand => "in-band",
+        };
+        let Phase::Talking(talk) = &self.phase else {
+            return self.note(
+                now,
+                Line::Unlock(format!("{name}: key by {by} before the answer: ignored")),
+            );
+        };
+        let joined = talk.joined;
+        let map = talk.keys.clone();
+        let Some(leg) = self.leg(index) else { return };
+        let Some(digit) = leg.keys.push(now.mono, digit, source) else {
+            return;
+        };
+        let held = leg.flags.held;
+        let Some((door_leg, door)) = self.door_side() else {
+            return self.note(
+                now,
+                Line::Unlock(format!("{name}: key by {by}: no door in this call")),
+            );
+        };
+        if door_leg == index {
+            return self.note(
+                now,
+                Line::Unlock(format!("{name}: key by {by} from the door's side: ignored")),
+            );
+        }
+        if held || !joined {
+            return self.note(
+                now,
+                Line::Unlock(format!("{name}: key by {by} while on hold: ignored")),
+            );
+        }
+        let plan = std::sync::Arc::clone(&self.plan);
+        match plan.key(&map, &door, digit.label()) {
+            Some(KeyAction::Open {
+                door: target,
+                output,
+                two_step,
+                ..
+            }) => {
+                let line = format!(
+                    "{name}: key {} by {by}: open {target}/{output}",
+                    digit.label()
+                );
+                self.note(now, Line::Unlock(line));
+                let leg = if target == door {
+                    LegState::Answered
+                } else {
+                    LegState::None
+                };
+                let evidence = unlock::Evidence::Digit(digit.label());
+                let wish = Wish {
+                    door: target,
+                    output: Some(output),
+                    two_step,
+                    leg,
+                    evidence,
+                    reply: None,
+                };
+                self.wish(site, index, wish);
+            }
+            Some(KeyAction::Transfer { target, .. }) => {
+                let line = format!(
+                    "{name}: key {} by {by}: transfer to {target} is not served: refused",
+                    digit.label()
+                );
+                self.note(now, Line::Call(line));
+                let device = name;
+                self.beep(site, &device);
+            }
+            Some(KeyAction::Absent) => {
+                self.note(
+                    now,
+                    Line::Unlock(format!(
+                        "{name}: key {} by {by}: no such output here",
+                        digit.label()
+                    )),
+                );
+            }
+            None => self.note(
+                now,
+                Line::Unlock(format!("{name}: key * by {by}: means nothing")),
+            ),
+        }
+    }
+
+    /// An authenticated `Action: buzz` of leg `index` in this call.
+    pub(crate) fn buzz(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        index: u16,
+        tx: ServerTx,
+        output: Option<String>,
+    ) -> bool {
+        let Some((door_leg, door)) = self.door_side() else {
+            return false;
+        };
+        let held = self.peek(index).is_none_or(|leg| leg.flags.held);
+        if door_leg == index || held {
+            return false;
+        }
+        let name = self.party_name(index);
+        self.note(now, Line::Unlock(format!("{name}: Action: buzz")));
+        let wish = Wish {
+            door,
+            output,
+            two_step: false,
+            leg: LegState::Answered,
+            evidence: unlock::Evidence::Buzz,
+            reply: Some(tx),
+        };
+        self.wish(site, index, wish);
+        true
+    }
+
+    fn wish(&mut self, site: &mut Site, index: u16, wish: Wish) {
+        let Some(leg) = self.peek(index) else { return };
+        let device = leg.party.device.clone();
+        let address = Some(leg.flow.remote.to_string());
+        let request = unlock::Request {
+            // Rights are judged by the plan and directory of this moment, not of the call's beginning.
+            actor: Actor::of_device(&site.plan, &site.directory, &device),
+            who: format!("device:{device}"),
+            door: wish.door,
+            output: wish.output,
+            method: OpenMethod::Handset,
+            leg: wish.leg,
+            call: Some(self.id.clone()),
+            address,
+            evidence: wish.evidence,
+            reply: wish.reply,
+            two_step: wish.two_step,
+        };
+        self.unlocks += 1;
+        site.effects.push_back(Effect::Unlock(Box::new(request)));
+    }
+}
+
+struct Wish {
+    door: String,
+    output: Option<String>,
+    two_step: bool,
+    leg: LegState,
+    evidence: unlock::Evidence,
+    reply: Option<ServerTx>,
+}
+
+/// What a side is told of the other's hold.
+fn told(hold: bool) -> Direction {
+    if hold {
+        Direction::SendOnly
+    } else {
+        Direction::SendRecv
+    }
+}

@@ -1,0 +1,171 @@
+//! The B2BUA's resolved configuration: plain data, filled by `conf`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sip_proxy::Flow;
+
+use crate::profile::StationProfile;
+
+/// A peer known by its address instead of a registration: a door station that calls directly.
+#[derive(Clone, Debug)]
+pub struct TrustedPeer {
+    /// Source address of its requests; the port does not count.
+    pub address: IpAddr,
+    /// The account it is.
+    pub account: String,
+    /// Where it can be called, when it does not register: contact URI and flow.
+    pub contact: Option<(String, Flow)>,
+}
+
+/// Limits on calls.
+#[derive(Clone, Debug)]
+pub struct CallLimits {
+    /// Calls at once; the next one gets 503 with Retry-After.
+    pub max_calls: usize,
+    /// Calls at once per device as caller; the next one gets 486.
+    pub max_calls_per_device: usize,
+    /// Longest established call; then both sides get BYE.
+    pub max_duration: Duration,
+    /// Longest time a caller waits for an answer, whatever the plan says.
+    pub max_ringing: Duration,
+    /// Branches rung at once in one call; further contacts are left out and noted.
+    pub max_branches: usize,
+    /// Ladder entries kept per call.
+    pub story_entries: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        CallLimits {
+            max_calls: 2_000,
+            max_calls_per_device: 4,
+            max_duration: Duration::from_secs(3_600),
+            max_ringing: Duration::from_secs(600),
+            max_branches: 32,
+            story_entries: 200,
+        }
+    }
+}
+
+/// Registration limits, seconds and contacts per address-of-record.
+#[derive(Clone, Debug)]
+pub struct RegistrationLimits {
+    /// Shorter is refused with 423 (RFC 3261 §10.3).
+    pub min_expires: u32,
+    /// Longer is shortened.
+    pub max_expires: u32,
+    /// When the request names none.
+    pub default_expires: u32,
+    /// Contacts per address-of-record.
+    pub max_contacts: usize,
+    /// Contacts in all; beyond it REGISTER gets 503.
+    pub max_bindings: usize,
+}
+
+impl Default for RegistrationLimits {
+    fn default() -> Self {
+        RegistrationLimits {
+            min_expires: 60,
+            max_expires: 7_200,
+            default_expires: 3_600,
+            max_contacts: 8,
+            max_bindings: 40_000,
+        }
+    }
+}
+
+/// Everything the [`crate::B2bua`] is told at start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the site; names the audit chain.
+    pub site: String,
+    /// The site's SIP domains; the first one is written in From and To. An IP literal in a
+    /// request means the authenticated account's site.
+    pub domains: Vec<String>,
+    /// Digest realm.
+    pub realm: String,
+    /// Key of the nonce HMAC; random at each start is right.
+    pub nonce_key: [u8; 32],
+    /// Life of a nonce.
+    pub nonce_life: Duration,
+    /// Limits of the unlock pipeline.
+    pub unlock: crate::unlock::Config,
+    /// The latest civil time in the log: a clock before it is not trusted.
+    pub high_water: Option<Timestamp>,
+    /// Peers known by address.
+    pub trusted: Vec<TrustedPeer>,
+    /// Advertised `host:port` of a listener, where it differs from the socket's address.
+    pub advertise: BTreeMap<SocketAddr, String>,
+    /// Call limits.
+    pub limits: CallLimits,
+    /// Registration limits.
+    pub registration: RegistrationLimits,
+    /// Station profiles by name.
+    pub profiles: BTreeMap<String, Arc<StationProfile>>,
+    /// The transaction layer's settings.
+    pub endpoint: sip_proxy::EndpointConfig,
+    /// Number of media workers.
+    pub media_workers: u16,
+    /// Families media sockets exist for: `false` IPv4, `true` IPv6.
+    pub media_families: Vec<bool>,
+    /// Free leases kept per worker and family.
+    pub leases_kept: usize,
+}
+
+impl Default for Config {
+    /// One media worker on IPv4, the domain `doorward.invalid`, and a nonce key of zeros that must be replaced.
+    fn default() -> Self {
+        Config {
+            site: "site".to_owned(),
+            domains: vec!["doorward.invalid".to_owned()],
+            realm: "doorward".to_owned(),
+            nonce_key: [0; 32],
+            nonce_life: Duration::from_secs(300),
+            unlock: crate::unlock::Config::default(),
+            high_water: None,
+            trusted: Vec::new(),
+            advertise: BTreeMap::new(),
+            limits: CallLimits::default(),
+            registration: RegistrationLimits::default(),
+            profiles: BTreeMap::new(),
+            endpoint: sip_proxy::EndpointConfig::default(),
+            media_workers: 1,
+            media_families: vec![false],
+            leases_kept: 64,
+        }
+    }
+}
+
+impl Config {
+    /// The profile of a name, `generic` when unknown.
+    pub fn profile(&self, name: &str) -> Arc<StationProfile> {
+        self.profiles.get(name).cloned().unwrap_or_default()
+    }
+
+    /// The domain written in From and To.
+    pub fn domain(&self) -> &str {
+        self.domains
+            .first()
+            .map_or("doorward.invalid", String::as_str)
+    }
+
+    /// The account of a peer known by its source address.
+    pub fn trusted_account(&self, source: IpAddr) -> Option<&str> {
+        self.trusted
+            .iter()
+            .find(|peer| peer.address == source)
+            .map(|peer| peer.account.as_str())
+    }
+
+    /// `host:port` to write for a listener.
+    pub fn host_of(&self, local: SocketAddr) -> String {
+        self.advertise
+            .get(&local)
+            .cloned()
+            .unwrap_or_else(|| local.to_string())
+    }
+}

@@ -1,0 +1,70 @@
+//! Station profiles: what signalling must know of a kind of phone or door station. Plain data,
+//! filled by `conf` from `conf/stations/*.toml`; no code branches on a brand.
+
+use std::time::Duration;
+
+use media_bridge::Codec;
+
+/// How far a station takes a re-INVITE or UPDATE of ours inside a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reinvite {
+    /// An ordinary phone: hold of the other side is bridged to it by a re-INVITE.
+    #[default]
+    Allowed,
+    /// Many cheap door stations drop the call on one: all changes end at our side.
+    Never,
+}
+
+/// How a station sends and takes digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DtmfMethod {
+    /// RFC 4733 telephone-event in the media, INFO accepted besides.
+    #[default]
+    Rtp,
+    /// SIP INFO only: telephone-event is not offered.
+    Info,
+}
+
+/// The header set that makes a handset answer by itself; they differ by maker.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AutoAnswer {
+    /// Header lines added to the INVITE when a step says `auto-answer=#true`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What signalling needs of a station or phone profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationProfile {
+    /// Profile name, as in `conf/stations/NAME.toml`.
+    pub name: String,
+    /// Codecs in the order we offer them.
+    pub codecs: Vec<Codec>,
+    /// Way of digits.
+    pub dtmf: DtmfMethod,
+    /// Packet time offered, milliseconds.
+    pub ptime_ms: u16,
+    /// Whether a re-INVITE of ours may be sent.
+    pub reinvite: Reinvite,
+    /// The station's own limit for ringing; `None` when it has none.
+    pub ring_limit: Option<Duration>,
+    /// Whether the station plays a 183 with SDP (ringback from our bridge) while it waits.
+    pub early_media: bool,
+    /// Auto-answer headers of this handset.
+    pub auto_answer: AutoAnswer,
+}
+
+impl Default for StationProfile {
+    /// The `generic` profile: an RFC-abiding phone.
+    fn default() -> Self {
+        StationProfile {
+            name: "generic".to_owned(),
+            codecs: vec![Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu],
+            dtmf: DtmfMethod::Rtp,
+            ptime_ms: 20,
+            reinvite: Reinvite::Allowed,
+            ring_limit: None,
+            early_media: false,
+            auto_answer: AutoAnswer::default(),
+        }
+    }
+}

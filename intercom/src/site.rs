@@ -1,0 +1,193 @@
+//! What all calls of the site share: configuration, snapshots, location, leases, randomness, and the queue of effects
+//! that the top machine carries out after a call has handled its input.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dialplan::{Caller, Directory, Facts, Owner, Plan};
+use media_bridge::{Command, LeaseId};
+use rand::Rng;
+use sip_proxy::{Flow, Location};
+
+use crate::accounts::Accounts;
+use crate::call::Party;
+use crate::cdr::Cdr;
+use crate::config::Config;
+use crate::lease::Leases;
+use crate::profile::StationProfile;
+use crate::story::Story;
+use crate::{Now, unlock};
+
+/// What a call asks the top machine to do.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Feed the transaction layer.
+    Sip(sip_proxy::Input),
+    /// Command a media worker.
+    Media(u16, Command),
+    /// A lease that was never opened.
+    ReturnLease(LeaseId),
+    /// A wish to open a door.
+    Unlock(Box<unlock::Request>),
+    /// A driver's word from inside the house: digits sent on the door's leg, or why not.
+    Driven(unlock::IntentId, u8, unlock::Outcome),
+    /// The call is over for the people in it.
+    Ended(String),
+    /// The record of an ended call.
+    Cdr(Box<Cdr>, Box<Story>),
+    /// Something worth a log line.
+    Notice(crate::b2bua::Notice),
+}
+
+/// The shared state.
+pub(crate) struct Site {
+    pub(crate) config: Config,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) location: Location,
+    pub(crate) leases: Leases,
+    pub(crate) rng: Box<dyn Rng + Send>,
+    /// Bounded by what one input can cause: a call's branches and legs.
+    pub(crate) effects: VecDeque<Effect>,
+    /// Makes call ids of one process differ from those of the next.
+    pub(crate) epoch: u32,
+}
+
+/// A place a device can be reached at.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) uri: String,
+    pub(crate) route: Vec<String>,
+    pub(crate) flow: Flow,
+    /// Keeps a device that re-registers from being invited twice.
+    pub(crate) key: String,
+}
+
+impl Site {
+    pub(crate) fn sip(&mut self, input: sip_proxy::Input) {
+        self.effects.push_back(Effect::Sip(input));
+    }
+
+    pub(crate) fn media(&mut self, worker: u16, command: Command) {
+        self.effects.push_back(Effect::Media(worker, command));
+    }
+
+    pub(crate) fn return_lease(&mut self, lease: LeaseId) {
+        self.effects.push_back(Effect::ReturnLease(lease));
+    }
+
+    pub(crate) fn random(&mut self) -> u64 {
+        self.rng.next_u64()
+    }
+
+    /// The address-of-record of an account.
+    pub(crate) fn aor(&self, user: &str) -> String {
+        format!("sip:{user}@{}", self.config.domain())
+    }
+
+    /// Our Contact as seen from a flow.
+    pub(crate) fn contact(&self, flow: &Flow) -> String {
+        let host = self.config.host_of(flow.local);
+        match flow.transport {
+            sip_proxy::Transport::Udp => format!("<sip:doorward@{host}>"),
+            other => format!("<sip:doorward@{host};transport={}>", other.as_param()),
+        }
+    }
+
+    /// Who an account is, by the directory as it is now. `None`: unknown or revoked.
+    pub(crate) fn party(&self, user: &str) -> Option<Party> {
+        let account = self.accounts.get(user)?;
+        let device = self.directory.device(&account.device)?;
+        if device.revoked {
+            return None;
+        }
+        let door = match &device.owner {
+            Owner::Door(name) => Some(name.clone()),
+            Owner::Person(person) => {
+                if self
+                    .directory
+                    .person(person)
+                    .is_none_or(|person| person.revoked)
+                {
+                    return None;
+                }
+                None
+            }
+            Owner::Unit(_) | Owner::Desk(_) => None,
+        };
+        Some(Party {
+            user: user.to_owned(),
+            device: account.device.clone(),
+            door,
+        })
+    }
+
+    /// The station profile of an account.
+    pub(crate) fn profile(&self, user: &str) -> Arc<StationProfile> {
+        self.accounts
+            .get(user)
+            .map(|account| self.config.profile(&account.profile))
+            .unwrap_or_default()
+    }
+
+    /// The caller as the plan sees it.
+    pub(crate) fn caller(party: &Party) -> Caller {
+        match &party.door {
+            Some(door) => Caller::Door(door.clone()),
+            None => Caller::Device(party.device.clone()),
+        }
+    }
+
+    /// Everywhere a device can be reached now: its bindings, best q first, else its fixed contact.
+    pub(crate) fn targets(&self, device: &str, now: Instant) -> Vec<Target> {
+        let Some(user) = self.accounts.user_of(device) else {
+            return Vec::new();
+        };
+        let mut targets: Vec<Target> = self
+            .location
+            .lookup(&self.aor(user), now)
+            .iter()
+            .map(|binding| Target {
+                uri: binding.contact.clone(),
+                route: binding.path.clone(),
+                flow: binding.flow,
+                key: binding
+                    .instance
+                    .as_ref()
+                    .unwrap_or(&binding.contact)
+                    .clone(),
+            })
+            .collect();
+        if targets.is_empty() {
+            let peer = self.config.trusted.iter().find(|peer| peer.account == user);
+            if let Some((uri, flow)) = peer.and_then(|peer| peer.contact.clone()) {
+                targets.push(Target {
+                    key: uri.clone(),
+                    uri,
+                    route: Vec::new(),
+                    flow,
+                });
+            }
+        }
+        targets
+    }
+
+    /// The devices standing at a door.
+    pub(crate) fn door_devices(&self, door: &str) -> Vec<String> {
+        let owner = Owner::Door(door.to_owned());
+        self.directory
+            .devices_of(&owner)
+            .filter(|device| !device.revoked)
+            .map(|device| device.id.clone())
+            .collect()
+    }
+
+    /// What the plan is told of the world.
+    pub(crate) fn facts(&self, now: Now) -> Facts {
+        // Whether a device can be rung is found out by ringing it: a device without a binding is
+        // `unreachable` for the fork, or waited for when it may join late.
+        Facts::at(now.civil)
+    }
+}
