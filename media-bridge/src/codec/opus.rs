@@ -5,6 +5,9 @@ use crate::leg::OpusParams;
 
 /// What we send at most unless the peer asked for less, bit/s. Below about 20 kbit/s libopus sends no FEC.
 const BITRATE: u32 = 24_000;
+/// Room asked of the caller, octets: libopus fits any frame into what it gets, at the cost of the sound. A 60 ms
+/// frame has 180 on average and peaks at about twice that.
+const MIN_ROOM: usize = 400;
 
 /// One direction heard.
 #[derive(Debug)]
@@ -51,11 +54,13 @@ impl Decode for Decoder {
     }
 
     fn recover(&mut self, next: &[u8], out: &mut [i16]) -> bool {
+        let redundant = carries_fec(next);
+        // Without redundancy libopus conceals by itself.
         if next.is_empty() || self.inner.decode(next, out, true).is_err() {
             self.conceal(out);
             return false;
         }
-        true
+        redundant
     }
 
     fn reset(&mut self) {
@@ -63,11 +68,44 @@ impl Decode for Decoder {
     }
 }
 
+/// Whether a packet repeats the one before it: the LBRR flag after the voice activity flags of its first SILK frame
+/// (RFC 6716 §4.2.3, §4.2.4; the flags are even chances and so stand as plain bits at the front).
+fn carries_fec(packet: &[u8]) -> bool {
+    let [toc, rest @ ..] = packet else {
+        return false;
+    };
+    let config = toc >> 3;
+    if config >= 16 {
+        // CELT alone has none.
+        return false;
+    }
+    // Number of 20 ms SILK frames, for each of which there is an activity flag.
+    let frames = match (config, config % 4) {
+        (12.., _) | (_, 0 | 1) => 1,
+        (_, 2) => 2,
+        _ => 3,
+    };
+    let first = match toc & 3 {
+        0 | 1 => rest.first(),
+        // A length of one or two octets comes first.
+        2 => rest.get(if rest.first().is_some_and(|l| *l >= 252) {
+            2
+        } else {
+            1
+        }),
+        // Any number of frames: what we send never is.
+        _ => return true,
+    };
+    first.is_some_and(|octet| (octet >> (7 - frames)) & 1 == 1)
+}
+
 /// One direction sent.
 #[derive(Debug)]
 pub struct Encoder {
     inner: ::opus::Encoder,
     rate: Rate,
+    fec: bool,
+    dtx: bool,
 }
 
 impl Encoder {
@@ -93,6 +131,8 @@ impl Encoder {
         Ok(Self {
             inner: open().map_err(|_| CodecError::Library)?,
             rate,
+            fec: params.fec,
+            dtx: params.dtx,
         })
     }
 }
@@ -105,15 +145,25 @@ impl Encode for Encoder {
         {
             return Err(CodecError::Unsupported);
         }
+        if out.len() < MIN_ROOM {
+            return Err(CodecError::Short);
+        }
         let limit = out.len().min(MAX_PACKET_OCTETS);
         let out = out.get_mut(..limit).ok_or(CodecError::Short)?;
-        self.inner.encode(pcm, out).map_err(|_| CodecError::Short)
+        let octets = self
+            .inner
+            .encode(pcm, out)
+            .map_err(|_| CodecError::Library)?;
+        // One or two octets say "still silent": the peer conceals to the same effect.
+        Ok(if self.dtx && octets <= 2 { 0 } else { octets })
     }
 
     fn expect_loss(&mut self, percent: u8) {
-        let _ = self
-            .inner
-            .set_packet_loss_perc(i32::from(percent.clamp(10, 30)));
+        // Below 10 % libopus drops FEC at our bit rate; above 30 % nothing is left for the speech itself.
+        if self.fec {
+            let percent = i32::from(percent.clamp(10, 30));
+            let _ = self.inner.set_packet_loss_perc(percent);
+        }
     }
 
     fn reset(&mut self) {
