@@ -1,1 +1,132 @@
-fn main() {}
+//! Black box: the built binary, SIPp scenarios, real clients, load.
+//!
+//! What it deliberately does not do: link any of our crates. It sees what a telecom engineer on the wire sees.
+//!
+//! ```text
+//!   scenarios/NAME/scenario.toml --> SIPp actors (parts/*.xml) --SIP/RTP--> doorward serve --HTTP--> relay stand-in
+//!                                    baresip phones            ---------->       |
+//!                                                                                +--> doorward audit export|verify
+//! ```
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "drives processes and sockets; nothing here is linked into the server"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "a binary; its interface is --help")]
+
+mod actor;
+mod baresip;
+mod building;
+mod kill;
+mod load;
+mod relay;
+mod run;
+mod scenario;
+mod tone;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Functional, conformance and load scenarios against a Doorward server.
+///
+/// Exit status: 0 everything passed; 1 something failed; 2 the tests could not run.
+#[derive(Debug, Parser)]
+#[command(name = "sipp-tests", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the scenarios.
+    List,
+    /// Everything: the SIPp scenarios in every cell, two baresip phones, kill -9 during unlocks.
+    All(Binary),
+    /// The SIPp scenarios, against a server of their own or against --target.
+    Run(RunArgs),
+    /// One call between two baresip phones: Opus on one side, G.711 on the other, tone measured both ways, a digit opens.
+    Phones(Binary),
+    /// Kill the server during unlocks and look for every acknowledged one in its log.
+    Kill {
+        #[command(flatten)]
+        binary: Binary,
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        rounds: u32,
+    },
+    /// Calls per CPU-second, latencies, memory, relay and transcoding cost.
+    Load(load::LoadArgs),
+}
+
+/// Which server is built.
+#[derive(Clone, Debug, Args)]
+struct Binary {
+    /// The server's binary; default: `doorward` beside this program.
+    #[arg(long, value_name = "FILE")]
+    doorward: Option<PathBuf>,
+    /// Keep each server's directory (configuration, database, SIPp traces) here.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    binary: Binary,
+    /// Only scenarios whose name contains one of these.
+    names: Vec<String>,
+    /// A running server instead of one of our own, HOST:PORT. Relay and log are not looked at then.
+    #[arg(long, value_name = "HOST:PORT", requires = "accounts")]
+    target: Option<std::net::SocketAddr>,
+    /// Accounts of --target: a CSV file with the columns user and password, as `doorward directory import --accounts` writes it.
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
+    /// SIP domain of --target; default: its address.
+    #[arg(long)]
+    domain: Option<String>,
+    /// Transports.
+    #[arg(long, value_delimiter = ',', default_value = "udp,tcp")]
+    transport: Vec<scenario::Transport>,
+    /// Address families.
+    #[arg(long, value_delimiter = ',', default_value = "v4,v6")]
+    family: Vec<scenario::Family>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::List => run::list(),
+        Command::All(binary) => everything(&binary),
+        Command::Run(args) => run::run(&args),
+        Command::Phones(binary) => baresip::call_between_two_phones(&binary),
+        Command::Kill { binary, rounds } => kill::rounds(&binary, rounds),
+        Command::Load(args) => load::load(&args),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("sipp-tests: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn everything(binary: &Binary) -> anyhow::Result<bool> {
+    let args = RunArgs {
+        binary: binary.clone(),
+        names: Vec::new(),
+        target: None,
+        accounts: None,
+        domain: None,
+        transport: scenario::Transport::ALL.to_vec(),
+        family: scenario::Family::ALL.to_vec(),
+    };
+    let scenarios = run::run(&args)?;
+    let phones = baresip::call_between_two_phones(binary)?;
+    let kills = kill::rounds(binary, 20)?;
+    Ok(scenarios && phones && kills)
+}

@@ -1,0 +1,347 @@
+//! A server of our own in a directory of its own: one site, one door, a desk, a concierge and two flats.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::Binary;
+use crate::relay::Relay;
+use crate::scenario::Family;
+
+/// SIP domain of the test house.
+pub const DOMAIN: &str = "test-house.example";
+
+/// The plan every scenario runs on.
+const PLAN: &str = include_str!("../building/plan.kdl");
+/// Who lives there.
+const DIRECTORY: &str = include_str!("../building/directory.csv");
+
+/// Addresses of one run, apart from those of any other.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// Number of the run: picks the 127.0.x.0/24 net, or the port block on `::1`.
+    pub run: u8,
+}
+
+impl Addresses {
+    /// The server's SIP address.
+    pub fn server(self) -> SocketAddr {
+        match self.family {
+            Family::V4 => SocketAddr::new(self.ip(1), 5060),
+            Family::V6 => SocketAddr::new(self.ip(1), self.block()),
+        }
+    }
+
+    /// The SIP address of actor `n`, from 1; 20 ports further each, so that media fits between.
+    pub fn actor(self, n: u16) -> SocketAddr {
+        match self.family {
+            Family::V4 => SocketAddr::new(self.ip(u8::try_from(n + 1).unwrap_or(250)), 5070),
+            Family::V6 => SocketAddr::new(self.ip(1), self.block() + 20 * n),
+        }
+    }
+
+    fn ip(self, host: u8) -> IpAddr {
+        match self.family {
+            Family::V4 => Ipv4Addr::new(127, 0, 20 + self.run % 200, host).into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// 200 ports for each run, between 12,000 and 32,000.
+    fn block(self) -> u16 {
+        12_000 + 200 * u16::from(self.run % 100)
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Building {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// Passwords by account, as the import made them.
+    pub passwords: BTreeMap<String, String>,
+    binary: PathBuf,
+    child: Child,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+/// How long a server may take until it is ready.
+const READY: Duration = Duration::from_secs(20);
+
+impl Building {
+    /// Lays the directory, imports the people and starts the server; back when it says that it is ready.
+    pub fn start(binary: &Binary, addresses: Addresses, relay: &Relay, name: &str) -> Result<Self> {
+        Self::lay(binary, addresses, relay, name, DIRECTORY, "")
+    }
+
+    /// One for load: `accounts` more phones, and an address that may call as the door without a challenge.
+    pub fn start_loaded(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+        accounts: u32,
+    ) -> Result<Self> {
+        let mut directory = DIRECTORY.to_owned();
+        for n in 0..accounts {
+            directory.push_str(&format!("103,,,load-{n:05},,,,\n"));
+        }
+        let limits = format!(
+            "\n[limits]\ncalls-per-account = 10000\nrequests-per-source = 100000\n\n[[trusted]]\naddress = \"{}\"\naccount = \"lobby\"\n",
+            addresses.actor(2).ip()
+        );
+        Self::lay(binary, addresses, relay, name, &directory, &limits)
+    }
+
+    fn lay(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+        directory: &str,
+        more: &str,
+    ) -> Result<Self> {
+        let program = program(binary)?;
+        let (dir, temporary) = match &binary.keep {
+            Some(keep) => (keep.join(name), None),
+            None => {
+                let temporary = tempfile::tempdir()?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        if dir.join("doorward.db").exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        std::fs::create_dir_all(&dir)?;
+        std::fs::write(dir.join("plan.kdl"), PLAN)?;
+        std::fs::write(dir.join("directory.csv"), directory)?;
+        std::fs::write(
+            dir.join("doorward.toml"),
+            configuration(addresses, relay) + more,
+        )?;
+        let accounts = dir.join("accounts.csv");
+        doorward(
+            &program,
+            &dir,
+            &[
+                "directory",
+                "import",
+                "directory.csv",
+                "--accounts",
+                "accounts.csv",
+            ],
+        )?;
+        let passwords = read_accounts(&accounts)?;
+        let child = serve(&program, &dir)?;
+        Ok(Self {
+            dir,
+            addresses,
+            passwords,
+            binary: program,
+            child,
+            _temporary: temporary,
+        })
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it as a power cut would, and starts it again on the same directory.
+    pub fn kill_and_restart(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = serve(&self.binary, &self.dir)?;
+        Ok(())
+    }
+
+    /// Runs a `doorward` command on this building's configuration and gives its standard output.
+    pub fn doorward(&self, args: &[&str]) -> Result<String> {
+        doorward(&self.binary, &self.dir, args)
+    }
+
+    /// The log's records.
+    pub fn audit(&self) -> Result<Vec<serde_json::Value>> {
+        let text = self.doorward(&["audit", "export", "--jsonl"])?;
+        let records = text.lines().map(serde_json::from_str::<serde_json::Value>);
+        let records: Vec<_> = records
+            .collect::<Result<_, _>>()
+            .context("reading the exported log")?;
+        Ok(records
+            .into_iter()
+            .filter(|record| record.get("kind").is_some())
+            .collect())
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        // Already gone is as good as killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server's binary.
+pub fn program(binary: &Binary) -> Result<PathBuf> {
+    let path = match &binary.doorward {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_file_name("doorward"),
+    };
+    if !path.is_file() {
+        bail!(
+            "no server at {}: build it with `cargo build -p server`, or name it with --doorward",
+            path.display()
+        );
+    }
+    Ok(std::fs::canonicalize(path)?)
+}
+
+fn doorward(program: &Path, dir: &Path, args: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(args)
+        .env("DOORWARD_CONFIG", "doorward.toml")
+        .current_dir(dir)
+        .output()
+        .with_context(|| format!("running {}", program.display()))?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "doorward {} ended with {}:\n{error}",
+            args.join(" "),
+            output.status
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Starts `doorward serve`; back when it printed its ready line.
+fn serve(program: &Path, dir: &Path) -> Result<Child> {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join("server.log"))?;
+    let mut child = Command::new(program)
+        .args(["serve", "--config", "doorward.toml"])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if line.contains("ready") {
+                // The receiver has given up waiting: nobody wants to know any more.
+                let _ = sender.try_send(());
+            }
+        }
+    });
+    if receiver.recv_timeout(READY).is_err() {
+        // It may have ended by itself already.
+        let _ = child.kill();
+        let _ = child.wait();
+        let log = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+        bail!(
+            "the server did not say that it is ready within {} s:\n{log}",
+            READY.as_secs()
+        );
+    }
+    Ok(child)
+}
+
+/// Reads user and password columns of an accounts file.
+pub fn read_accounts(file: &Path) -> Result<BTreeMap<String, String>> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
+    let column = |names: &[&str]| header.iter().position(|name| names.contains(name));
+    let (Some(user), Some(password)) = (
+        column(&["user", "account", "device"]),
+        column(&["password"]),
+    ) else {
+        bail!("{}: needs the columns user and password", file.display());
+    };
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split(',').collect();
+        Some((
+            fields.get(user)?.to_string(),
+            fields.get(password)?.to_string(),
+        ))
+    };
+    Ok(lines.filter_map(row).collect())
+}
+
+fn configuration(addresses: Addresses, relay: &Relay) -> String {
+    let (server, relay_address) = (addresses.server(), relay.address);
+    let (ip, user, password) = (
+        server.ip(),
+        &relay.credentials.user,
+        &relay.credentials.password,
+    );
+    let first = match addresses.family {
+        Family::V4 => 34_000,
+        Family::V6 => 36_000 + 100 * u16::from(addresses.run % 100),
+    };
+    let last = if addresses.family == Family::V4 {
+        first + 1_999
+    } else {
+        first + 99
+    };
+    format!(
+        r#"[site]
+name = "test-house"
+domains = ["{DOMAIN}"]
+
+[[listen]]
+transport = "udp"
+address = "{server}"
+
+[[listen]]
+transport = "tcp"
+address = "{server}"
+
+[media]
+ports = "{first}-{last}"
+workers = 1
+[[media.address]]
+ip = "{ip}"
+
+[store]
+path = "doorward.db"
+
+[plan]
+file = "plan.kdl"
+
+[http]
+enabled = false
+
+[unlock]
+per-minute = 100000
+
+[door.lobby]
+url = "http://{relay_address}"
+user = "{user}"
+password = "{password}"
+
+[door.kiosk]
+url = "http://{relay_address}"
+user = "{user}"
+password = "{password}"
+"#
+    )
+}

@@ -1,0 +1,124 @@
+//! Load: what a registration, a call, a relayed packet and a transcoded call cost the server's CPU and memory.
+//!
+//! Figures are CPU time of the server's process (user + system), so that a generator on the same cores does not count; relay
+//! cost is also given as a ratio to a bare receive-and-send loop measured in the same run.
+
+mod bare;
+mod calls;
+mod cost;
+mod media;
+mod phone;
+mod registrations;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::Binary;
+use crate::building::{Addresses, Building};
+use crate::relay::Relay;
+use crate::scenario::Family;
+
+/// Arguments of `load`.
+#[derive(Clone, Debug, Args)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    binary: Binary,
+    /// Registrations to make.
+    #[arg(long, default_value_t = 3_000)]
+    registrations: u32,
+    /// Registrations a second.
+    #[arg(long, default_value_t = 1_000)]
+    register_rate: u32,
+    /// Calls to make for CPU per call.
+    #[arg(long, default_value_t = 2_000)]
+    calls: u32,
+    /// Calls a second.
+    #[arg(long, default_value_t = 200)]
+    call_rate: u32,
+    /// Calls to make one after the other for added latency.
+    #[arg(long, default_value_t = 300)]
+    latency_calls: u32,
+    /// Calls held at once for memory and relay.
+    #[arg(long, default_value_t = 100)]
+    media_calls: u16,
+    /// Calls held at once for transcoding.
+    #[arg(long, default_value_t = 30)]
+    transcode_calls: u16,
+    /// Seconds of media.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Rows as JSON lines instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of the table.
+#[derive(Debug, serde::Serialize)]
+pub struct Row {
+    what: &'static str,
+    ours: String,
+    target: &'static str,
+}
+
+/// Runs every measurement and prints the table.
+pub fn load(args: &LoadArgs) -> Result<bool> {
+    let addresses = Addresses {
+        family: Family::V4,
+        run: 195,
+    };
+    let relay = Relay::start()?;
+    let building =
+        Building::start_loaded(&args.binary, addresses, &relay, "load", args.registrations)?;
+    let mut rows = Vec::new();
+    say("registrations");
+    registrations::measure(args, &building, &mut rows)?;
+    say("calls");
+    calls::measure(args, &building, &mut rows)?;
+    say("relay and transcoding");
+    media::measure(args, &building, &mut rows)?;
+    if args.json {
+        for row in &rows {
+            println!("{}", serde_json::to_string(row)?);
+        }
+        return Ok(true);
+    }
+    println!("\n{}\n", machine());
+    println!("| what | ours | target |\n|---|---|---|");
+    for row in &rows {
+        println!("| {} | {} | {} |", row.what, row.ours, row.target);
+    }
+    Ok(true)
+}
+
+fn say(what: &str) {
+    eprintln!("measuring {what} …");
+}
+
+/// Date and machine, for the head of the table.
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches([' ', '\t', ':']);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let date = std::process::Command::new("date")
+        .arg("+%F")
+        .output()
+        .map(|out| out.stdout)
+        .unwrap_or_default();
+    let date = String::from_utf8_lossy(&date).trim().to_owned();
+    format!("{date}, {cores} cores ({model}), Linux {}", kernel.trim())
+}
+
+/// The value at `part` (0..1) of unsorted samples.
+fn percentile(samples: &mut [u64], part: f64) -> u64 {
+    samples.sort_unstable();
+    let last = samples.len().saturating_sub(1);
+    samples
+        .get((last as f64 * part).round() as usize)
+        .copied()
+        .unwrap_or(0)
+}
