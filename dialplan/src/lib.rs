@@ -13,11 +13,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod check;
+mod compile;
 mod diagnostic;
 mod directory;
 mod evaluate;
+mod explain;
 mod facts;
+mod language;
+mod load;
+mod matching;
+mod members;
 mod plan;
+mod policy;
+mod program;
 mod rights;
 mod source;
 mod step;
@@ -25,8 +34,10 @@ mod step;
 pub use diagnostic::{Diagnostic, Level, render};
 pub use directory::{Device, Directory, Owner, Person, Redacted, Unit};
 pub use evaluate::{NoRoute, Run, TraceLine};
+pub use explain::{Explanation, Given, explain, parse_given};
 pub use facts::{CallFacts, Caller, Facts, Override, Reach, Reachable};
-pub use plan::{Desk, Door, DriverKind, Fail, Loaded, OutputDef, Plan, load};
+pub use load::{Loaded, PLAN_BYTES, load};
+pub use plan::{Desk, Door, DriverKind, Fail, OutputDef, Plan};
 pub use rights::{Actor, DenyReason, KeyAction, LegState, Method, OpenQuery, Verdict};
 pub use source::{SourceRef, SourceText, Span};
 pub use step::{End, Member, MemberRule, Preview, Priority, Ring, RingOutcome, Step, Target};
