@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use media_bridge::OpusParams;
 use media_bridge::codec::{
-    Codec, Decode, Encode, MAX_PACKET_OCTETS, MAX_PACKET_SAMPLES, Rate, decoder, encoder,
+    Codec, Encode, MAX_PACKET_OCTETS, MAX_PACKET_SAMPLES, Rate, decoder, encoder,
 };
 
 /// Voiced sound with a syllable rhythm, two seconds.

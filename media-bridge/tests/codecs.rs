@@ -2,8 +2,7 @@
 
 use media_bridge::OpusParams;
 use media_bridge::codec::{
-    Codec, CodecError, Decode, Encode, MAX_PACKET_OCTETS, MAX_PACKET_SAMPLES, Rate, decoder,
-    encoder,
+    Codec, CodecError, MAX_PACKET_OCTETS, MAX_PACKET_SAMPLES, Rate, decoder, encoder,
 };
 
 const TONE_HZ: f64 = 1_000.0;

@@ -86,7 +86,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<RemoteMedia>, OfferError> {
                 .find_map(|(name, _)| direction_of(name))
                 .unwrap_or(direction),
             formats: if is_audio {
-                read_formats(&m.fmt, own())
+                read_formats(&m.fmt, &own())
             } else {
                 SmallVec::new()
             },
@@ -149,7 +149,7 @@ fn tidy(body: &[u8]) -> Result<(String, Option<IpAddr>), OfferError> {
                 out.extend(["c=IN ", family, " ", address, "\r\n"]);
             }
             "a" if !value.is_empty() && !value.starts_with(':') => {
-                out.extend(["a=", value, "\r\n"])
+                out.extend(["a=", value, "\r\n"]);
             }
             // s= t= b= i= k= and others: nothing is decided by them.
             _ => continue,

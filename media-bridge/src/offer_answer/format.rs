@@ -34,7 +34,7 @@ pub(super) struct Format {
 /// Reads the format list of an m-line. `attribute` yields (name, value) pairs in order.
 pub(super) fn read_formats<'a>(
     fmt: &str,
-    attributes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    attributes: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
 ) -> SmallVec<[Format; 8]> {
     let mut formats: SmallVec<[Format; 8]> = SmallVec::new();
     for token in fmt.split_ascii_whitespace().take(MAX_FORMATS) {
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn read(fmt: &str, attributes: &[(&str, &str)]) -> Vec<(u8, Kind)> {
-        read_formats(fmt, attributes.iter().copied())
+        read_formats(fmt, &attributes.iter().copied())
             .iter()
             .map(|f| (f.payload, f.kind))
             .collect()
@@ -254,7 +254,7 @@ mod tests {
             ("fmtp", "96 maxaveragebitrate=20000;usedtx=1;cbr=x"),
             ("fmtp", "97 useinbandfec=0"),
         ];
-        let formats = read_formats("96", lines.into_iter());
+        let formats = read_formats("96", &lines.into_iter());
         let opus = formats[0].opus;
         assert!(opus.fec && opus.stereo && opus.dtx);
         assert_eq!(opus.max_bitrate, 20_000);

@@ -12,6 +12,10 @@ use crate::codec::Codec;
 
 /// One m-line of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful of lines per dialog, mostly the large one"
+)]
 pub(super) enum Line {
     /// The audio line, with its transport (`RTP/AVP` or `RTP/AVPF`).
     Audio(AudioLine),
@@ -125,7 +129,7 @@ fn attributes(audio: &AudioLine) -> Vec<Attribute> {
         out.push(Attribute {
             attribute: name.to_owned(),
             value,
-        })
+        });
     };
     for format in &audio.formats {
         add(
