@@ -23,6 +23,7 @@ pub mod digest;
 pub mod endpoint;
 pub mod location;
 pub mod message;
+pub mod proxy;
 pub mod registrar;
 pub mod stream;
 pub mod transaction;
@@ -35,8 +36,8 @@ pub use endpoint::{
 };
 pub use location::{Binding, BindingChange, Location, RemovalCause};
 pub use message::{
-    Body, Contact, Contacts, HeaderError, HeaderName, Invalid, Limits, Message, Method, NameAddr,
-    OutgoingRequest, OutgoingResponse, Params, RawMessage, Splice, UriError, Via,
+    Body, Capabilities, Contact, Contacts, HeaderError, HeaderName, Invalid, Limits, Message,
+    Method, NameAddr, OutgoingRequest, OutgoingResponse, Params, RawMessage, Splice, UriError, Via,
 };
 pub use registrar::{Registered, Registrar, RegistrarConfig};
 pub use stream::{Frame, FrameError, Framer};

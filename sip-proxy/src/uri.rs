@@ -34,7 +34,7 @@ type Range = std::ops::Range<usize>;
 /// A URI over one copy of its text; [`fmt::Display`] gives that text back unchanged.
 ///
 /// `==` is the comparison of RFC 3261 §19.1.4. It is not transitive, so a URI is no map key: see [`Uri::aor`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Uri {
     text: Box<str>,
     scheme: Scheme,
@@ -253,12 +253,20 @@ impl Uri {
             })
     }
 
-    /// The value of the first parameter of that name, ignoring case: `Some("")` when it stands without a value.
+    /// The value of the first parameter of that name, as written: `Some("")` when it stands without a value. Case and
+    /// escapes in the name do not matter (RFC 4475 §3.1.1.3 writes `lr` as `%6C%72`).
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
+        let name = unescape(name);
         self.params()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .find(|(found, _)| decoded(found).eq_ignore_ascii_case(&name))
             .map(|(_, value)| value.unwrap_or(""))
+    }
+
+    /// As [`Uri::param`], its escapes decoded once.
+    #[must_use]
+    pub fn param_unescaped(&self, name: &str) -> Option<String> {
+        String::from_utf8(unescape(self.param(name)?)).ok()
     }
 
     /// The headers after `?` in order: (name, value), as written.
@@ -341,13 +349,13 @@ impl PartialEq for Uri {
             Scheme::Tel => return self.equals_tel(other),
             Scheme::Sip | Scheme::Sips => {}
         }
-        let decoded = |part: Option<&str>| part.map(unescape);
+        let plain = |part: Option<&str>| part.map(unescape);
         let host = match (self.host(), other.host()) {
             (Host::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
             (a, b) => a == b,
         };
-        host && decoded(self.user()) == decoded(other.user())
-            && decoded(self.password()) == decoded(other.password())
+        host && plain(self.user()) == plain(other.user())
+            && plain(self.password()) == plain(other.password())
             && self.port == other.port
             && self.params_agree(other)
             && other.params_agree(self)
@@ -369,7 +377,7 @@ impl Uri {
     fn headers_agree(&self, other: &Self) -> bool {
         self.headers().all(|(name, value)| {
             other.headers().any(|(theirs, their_value)| {
-                name.eq_ignore_ascii_case(theirs)
+                decoded(name).eq_ignore_ascii_case(&decoded(theirs))
                     && unescape(value).eq_ignore_ascii_case(&unescape(their_value))
             })
         })
@@ -393,6 +401,19 @@ impl Uri {
                     .param(name)
                     .is_some_and(|theirs| theirs.eq_ignore_ascii_case(value.unwrap_or("")))
             })
+    }
+}
+
+/// A user part is a name or a number: it stays out of the log.
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Uri({:?}, ***@{}, {:?})",
+            self.scheme,
+            self.host_str(),
+            self.port
+        )
     }
 }
 
@@ -431,6 +452,15 @@ fn check_escapes(text: &str) -> Result<(), UriError> {
         }
     }
     Ok(())
+}
+
+/// [`unescape`] without a copy where there is nothing to decode.
+fn decoded(text: &str) -> std::borrow::Cow<'_, [u8]> {
+    if text.contains('%') {
+        unescape(text).into()
+    } else {
+        text.as_bytes().into()
+    }
 }
 
 /// Decodes `%hh` once; what is no escape stays.

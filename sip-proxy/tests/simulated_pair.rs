@@ -10,11 +10,14 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sip_proxy::{
-    ClientTx, Dialog, Endpoint, EndpointConfig, Flow, Input, Message, Method, Output, OutgoingRequest,
-    OutgoingResponse, ServerTx, Transport,
+    ClientTx, Dialog, Endpoint, EndpointConfig, Flow, Input, Message, Method, OutgoingRequest,
+    OutgoingResponse, Output, ServerTx, Transport,
 };
 
-#[expect(clippy::disallowed_methods, reason = "tests need one Instant to count from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need one Instant to count from"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
@@ -63,7 +66,12 @@ fn address(side: usize) -> SocketAddr {
 
 impl World {
     fn new(seed: u64, link: Link) -> Self {
-        let endpoint = |n| Endpoint::new(EndpointConfig::default(), Box::new(StdRng::seed_from_u64(seed * 2 + n)));
+        let endpoint = |n| {
+            Endpoint::new(
+                EndpointConfig::default(),
+                Box::new(StdRng::seed_from_u64(seed * 2 + n)),
+            )
+        };
         Self {
             link,
             rng: StdRng::seed_from_u64(seed),
@@ -79,12 +87,18 @@ impl World {
     }
 
     fn flow(&self, from: usize) -> Flow {
-        Flow { transport: self.link.transport, local: address(from), remote: address(1 - from), connection: None }
+        Flow {
+            transport: self.link.transport,
+            local: address(from),
+            remote: address(1 - from),
+            connection: None,
+        }
     }
 
     fn at(&mut self, after: Duration, what: What) {
         self.order += 1;
-        self.events.push(Reverse((self.now + after, self.order, what)));
+        self.events
+            .push(Reverse((self.now + after, self.order, what)));
     }
 
     fn transmit(&mut self, from: usize, bytes: Bytes) {
@@ -103,7 +117,13 @@ impl World {
             } else {
                 self.rng.random_range(1..=self.link.delay_ms)
             };
-            self.at(Duration::from_millis(delay), What::Datagram { to: 1 - from, bytes: bytes.clone() });
+            self.at(
+                Duration::from_millis(delay),
+                What::Datagram {
+                    to: 1 - from,
+                    bytes: bytes.clone(),
+                },
+            );
         }
     }
 
@@ -118,7 +138,12 @@ impl World {
         match output {
             Output::Transmit { bytes, .. } => self.transmit(side, bytes),
             Output::Request { tx, message, .. } => {
-                let name = format!("{} {} {}", message.call_id(), message.cseq(), message.method().as_str());
+                let name = format!(
+                    "{} {} {}",
+                    message.call_id(),
+                    message.cseq(),
+                    message.method().as_str()
+                );
                 *self.seen.entry(name).or_default() += 1;
                 self.serve(side, tx, &message);
             }
@@ -136,8 +161,16 @@ impl World {
                 }
                 let sent = self.sent[&tx].clone();
                 if sent.method == Method::Invite && (200..300).contains(&status) {
-                    let dialog = Dialog::from_response(&sent, &message, flow).expect("a 2xx makes a dialog");
-                    self.feed(side, Input::Ack { request: dialog.ack(sent.cseq), to: self.flow(side), invite: tx });
+                    let dialog =
+                        Dialog::from_response(&sent, &message, flow).expect("a 2xx makes a dialog");
+                    self.feed(
+                        side,
+                        Input::Ack {
+                            request: dialog.ack(sent.cseq),
+                            to: self.flow(side),
+                            invite: tx,
+                        },
+                    );
                 }
             }
             Output::Failed { tx, cause } => self.finals.entry(tx).or_default().push(cause.status()),
@@ -146,13 +179,25 @@ impl World {
 
     fn serve(&mut self, side: usize, tx: ServerTx, message: &Message) {
         if *message.method() != Method::Invite {
-            self.feed(side, Input::Respond { tx, response: OutgoingResponse::new(200) });
+            self.feed(
+                side,
+                Input::Respond {
+                    tx,
+                    response: OutgoingResponse::new(200),
+                },
+            );
             return;
         }
         self.served.insert(tx, Served::default());
         if self.rng.random_bool(0.7) {
             let ringing = OutgoingResponse::new(180).with_to_tag(format!("t{}", tx.0));
-            self.feed(side, Input::Respond { tx, response: ringing });
+            self.feed(
+                side,
+                Input::Respond {
+                    tx,
+                    response: ringing,
+                },
+            );
         }
         let status = if self.rng.random_bool(0.6) { 200 } else { 486 };
         let after = Duration::from_millis(self.rng.random_range(0..20_000));
@@ -195,7 +240,14 @@ impl World {
             let after = Duration::from_millis(self.rng.random_range(0..10_000));
             self.at(after, What::Cancel(n));
         }
-        self.feed(0, Input::Request { tx: ClientTx(n), request, to: self.flow(0) });
+        self.feed(
+            0,
+            Input::Request {
+                tx: ClientTx(n),
+                request,
+                to: self.flow(0),
+            },
+        );
     }
 
     /// Runs until nothing is left to happen.
@@ -203,19 +255,42 @@ impl World {
         for _ in 0..1_000_000 {
             let event = self.events.peek().map(|Reverse((at, ..))| *at);
             let timeout = self.sides.iter().filter_map(Endpoint::next_timeout).min();
-            let Some(next) = event.into_iter().chain(timeout).min() else { return };
+            let Some(next) = event.into_iter().chain(timeout).min() else {
+                return;
+            };
             self.now = self.now.max(next);
             for side in 0..2 {
-                if self.sides[side].next_timeout().is_some_and(|at| at <= self.now) {
+                if self.sides[side]
+                    .next_timeout()
+                    .is_some_and(|at| at <= self.now)
+                {
                     self.feed(side, Input::Timeout);
                 }
             }
-            while self.events.peek().is_some_and(|Reverse((at, ..))| *at <= self.now) {
-                let Some(Reverse((_, _, what))) = self.events.pop() else { break };
+            while self
+                .events
+                .peek()
+                .is_some_and(|Reverse((at, ..))| *at <= self.now)
+            {
+                let Some(Reverse((_, _, what))) = self.events.pop() else {
+                    break;
+                };
                 match what {
-                    What::Datagram { to, bytes } => self.feed(to, Input::Received { flow: self.flow(to), bytes }),
+                    What::Datagram { to, bytes } => self.feed(
+                        to,
+                        Input::Received {
+                            flow: self.flow(to),
+                            bytes,
+                        },
+                    ),
                     What::Start(n) => self.start(n),
-                    What::Cancel(n) => self.feed(0, Input::Cancel { tx: ClientTx(n), reason: None }),
+                    What::Cancel(n) => self.feed(
+                        0,
+                        Input::Cancel {
+                            tx: ClientTx(n),
+                            reason: None,
+                        },
+                    ),
                     What::Answer { tx, status } => self.answer(1, tx, status),
                 }
             }
@@ -224,7 +299,11 @@ impl World {
     }
 
     fn check(&self, count: u64) {
-        assert_eq!(self.finals.len() as u64, count, "every transaction has a verdict");
+        assert_eq!(
+            self.finals.len() as u64,
+            count,
+            "every transaction has a verdict"
+        );
         for (tx, finals) in &self.finals {
             assert_eq!(finals.len(), 1, "{tx:?} has one verdict: {finals:?}");
         }
@@ -233,10 +312,18 @@ impl World {
         }
         for (tx, served) in &self.served {
             let accepted = u32::from(served.final_status == Some(200));
-            assert_eq!(served.acks + served.missing, accepted, "{tx:?} was acknowledged or missed, once");
+            assert_eq!(
+                served.acks + served.missing,
+                accepted,
+                "{tx:?} was acknowledged or missed, once"
+            );
         }
         for side in &self.sides {
-            assert_eq!((side.server_transactions(), side.client_transactions()), (0, 0), "nothing is left");
+            assert_eq!(
+                (side.server_transactions(), side.client_transactions()),
+                (0, 0),
+                "nothing is left"
+            );
             assert_eq!(side.next_timeout(), None, "no timer is left");
         }
     }
@@ -260,14 +347,23 @@ fn simulate(seed: u64, link: Link, count: u64) -> World {
 }
 
 fn verdicts(world: &World) -> Vec<(ClientTx, Vec<u16>)> {
-    world.finals.iter().map(|(tx, finals)| (*tx, finals.clone())).collect()
+    world
+        .finals
+        .iter()
+        .map(|(tx, finals)| (*tx, finals.clone()))
+        .collect()
 }
 
 #[test]
 fn every_transaction_ends_once_whatever_the_link_loses() {
     for seed in 0..200 {
         let loss = [0.0, 0.05, 0.2, 0.5][seed as usize % 4];
-        let link = Link { loss, duplication: 0.2, delay_ms: 300, transport: Transport::Udp };
+        let link = Link {
+            loss,
+            duplication: 0.2,
+            delay_ms: 300,
+            transport: Transport::Udp,
+        };
         simulate(seed, link, 20);
     }
 }
@@ -275,7 +371,12 @@ fn every_transaction_ends_once_whatever_the_link_loses() {
 #[test]
 fn a_stream_needs_no_retransmission_but_that_of_2xx() {
     for seed in 0..50 {
-        let link = Link { loss: 0.0, duplication: 0.0, delay_ms: 20, transport: Transport::Tcp };
+        let link = Link {
+            loss: 0.0,
+            duplication: 0.0,
+            delay_ms: 20,
+            transport: Transport::Tcp,
+        };
         let world = simulate(seed, link, 20);
         for side in &world.sides {
             assert_eq!(side.counters().retransmissions_out, 0);
@@ -285,7 +386,12 @@ fn a_stream_needs_no_retransmission_but_that_of_2xx() {
 
 #[test]
 fn a_dead_link_times_every_transaction_out() {
-    let link = Link { loss: 1.0, duplication: 0.0, delay_ms: 20, transport: Transport::Udp };
+    let link = Link {
+        loss: 1.0,
+        duplication: 0.0,
+        delay_ms: 20,
+        transport: Transport::Udp,
+    };
     let world = simulate(7, link, 10);
     assert!(world.finals.values().all(|finals| finals == &[408]));
     assert_eq!(world.sides[0].counters().timeouts, 10);
@@ -293,7 +399,12 @@ fn a_dead_link_times_every_transaction_out() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let link = Link { loss: 0.3, duplication: 0.3, delay_ms: 300, transport: Transport::Udp };
+    let link = Link {
+        loss: 0.3,
+        duplication: 0.3,
+        delay_ms: 300,
+        transport: Transport::Udp,
+    };
     let (one, two) = (simulate(42, link, 30), simulate(42, link, 30));
     assert_eq!(verdicts(&one), verdicts(&two));
     assert_eq!(one.sides[0].counters(), two.sides[0].counters());
@@ -312,15 +423,31 @@ fn no_sequence_of_inputs_panics_and_the_tables_stay_bounded() {
     ];
     for seed in 0..150 {
         let mut rng = StdRng::seed_from_u64(seed);
-        let config = EndpointConfig { max_server_transactions: 8, max_client_transactions: 8, ..Default::default() };
+        let config = EndpointConfig {
+            max_server_transactions: 8,
+            max_client_transactions: 8,
+            ..Default::default()
+        };
         let mut endpoint = Endpoint::new(config, Box::new(StdRng::seed_from_u64(seed)));
         let mut now = origin();
         let mut open: Vec<ServerTx> = Vec::new();
-        let mut heard: Vec<Bytes> = SEEDS.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
+        let mut heard: Vec<Bytes> = SEEDS
+            .iter()
+            .map(|text| Bytes::from_static(text.as_bytes()))
+            .collect();
         for step in 0..400_u64 {
             now += Duration::from_millis(rng.random_range(0..2_000));
-            let transport = if rng.random_bool(0.5) { Transport::Udp } else { Transport::Tcp };
-            let flow = Flow { transport, local: address(0), remote: address(1), connection: None };
+            let transport = if rng.random_bool(0.5) {
+                Transport::Udp
+            } else {
+                Transport::Tcp
+            };
+            let flow = Flow {
+                transport,
+                local: address(0),
+                remote: address(1),
+                connection: None,
+            };
             let input = noise(&mut rng, &heard, &open, step, flow);
             let outputs: Vec<Output> = endpoint.handle(now, input).collect();
             for output in outputs {
@@ -331,16 +458,23 @@ fn no_sequence_of_inputs_panics_and_the_tables_stay_bounded() {
                     _ => {}
                 }
             }
-            assert!(endpoint.server_transactions() <= 8 && endpoint.client_transactions() <= 8, "seed {seed}");
+            assert!(
+                endpoint.server_transactions() <= 8 && endpoint.client_transactions() <= 8,
+                "seed {seed}"
+            );
         }
     }
 }
 
 fn noise(rng: &mut StdRng, heard: &[Bytes], open: &[ServerTx], step: u64, flow: Flow) -> Input {
-    let tx = open.get(rng.random_range(0..open.len().max(1))).copied().unwrap_or(ServerTx(rng.random()));
+    let tx = open
+        .get(rng.random_range(0..open.len().max(1)))
+        .copied()
+        .unwrap_or(ServerTx(rng.random()));
     let client = ClientTx(rng.random_range(0..=step));
     let request = OutgoingRequest {
-        method: [Method::Invite, Method::Bye, Method::Ack, Method::Cancel][rng.random_range(0..4)].clone(),
+        method: [Method::Invite, Method::Bye, Method::Ack, Method::Cancel][rng.random_range(0..4)]
+            .clone(),
         uri: "sip:a@b".into(),
         from: "<sip:a@b>;tag=1".into(),
         to: "broken".into(),
@@ -354,11 +488,30 @@ fn noise(rng: &mut StdRng, heard: &[Bytes], open: &[ServerTx], step: u64, flow: 
     };
     match rng.random_range(0..10) {
         0 => Input::Timeout,
-        1 => Input::Respond { tx, response: OutgoingResponse::new([100, 180, 200, 302, 408, 487, 699, 7][rng.random_range(0..8)]) },
-        2 => Input::Request { tx: client, request, to: flow },
-        3 => Input::Ack { request, to: flow, invite: client },
-        4 => Input::Cancel { tx: client, reason: Some("x\r\ny: z".into()) },
-        5 => Input::TransportFailed { flow, bytes: heard[rng.random_range(0..heard.len())].clone() },
+        1 => Input::Respond {
+            tx,
+            response: OutgoingResponse::new(
+                [100, 180, 200, 302, 408, 487, 699, 7][rng.random_range(0..8)],
+            ),
+        },
+        2 => Input::Request {
+            tx: client,
+            request,
+            to: flow,
+        },
+        3 => Input::Ack {
+            request,
+            to: flow,
+            invite: client,
+        },
+        4 => Input::Cancel {
+            tx: client,
+            reason: Some("x\r\ny: z".into()),
+        },
+        5 => Input::TransportFailed {
+            flow,
+            bytes: heard[rng.random_range(0..heard.len())].clone(),
+        },
         _ => {
             let mut bytes = heard[rng.random_range(0..heard.len())].to_vec();
             for _ in 0..rng.random_range(0..4_u32) {
@@ -373,7 +526,10 @@ fn noise(rng: &mut StdRng, heard: &[Bytes], open: &[ServerTx], step: u64, flow: 
                     }
                 }
             }
-            Input::Received { flow, bytes: Bytes::from(bytes) }
+            Input::Received {
+                flow,
+                bytes: Bytes::from(bytes),
+            }
         }
     }
 }

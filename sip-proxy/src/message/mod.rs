@@ -5,6 +5,7 @@
 
 mod contact;
 mod error;
+mod inspect;
 mod lex;
 mod limits;
 mod method;
@@ -20,6 +21,7 @@ mod write;
 pub use crate::uri::{Host, Uri};
 pub use contact::{Contact, Contacts};
 pub use error::{HeaderError, Invalid, UriError};
+pub use inspect::Capabilities;
 pub use limits::Limits;
 pub use method::Method;
 pub use name::HeaderName;

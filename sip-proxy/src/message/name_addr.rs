@@ -1,12 +1,13 @@
 //! `name-addr` / `addr-spec` with parameters: From, To, Contact, Route and their kin (RFC 3261 §20.10, §25.1).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::message::lex;
 use crate::message::params::Params;
 
 /// One address: display name, URI and header parameters, read where they stand.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct NameAddr<'a> {
     /// The display name without quotes and escapes.
     pub display: Option<Cow<'a, str>>,
@@ -14,6 +15,13 @@ pub struct NameAddr<'a> {
     pub uri: &'a str,
     /// The header parameters (those of the URI are in the URI).
     pub params: Params<'a>,
+}
+
+/// Names and numbers stay out of the log.
+impl fmt::Debug for NameAddr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NameAddr(***, {:?})", self.params)
+    }
 }
 
 impl<'a> NameAddr<'a> {

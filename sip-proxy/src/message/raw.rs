@@ -1,5 +1,7 @@
 //! The header index: one pass over one buffer finds every field; nothing is copied, nothing is interpreted.
 
+use std::fmt;
+
 use bytes::Bytes;
 use memchr::{memchr, memchr2};
 use smallvec::SmallVec;
@@ -49,7 +51,7 @@ pub(crate) enum Start {
 
 /// A message split into start line, header fields and body over one buffer. Only syntax has been looked at:
 /// whether the mandatory fields are there and make sense is [`Message`](crate::message::Message)'s question.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RawMessage {
     bytes: Bytes,
     start: Start,
@@ -57,6 +59,21 @@ pub struct RawMessage {
     pub(crate) fields: SmallVec<[Field; 20]>,
     body: Span,
     has_nul: bool,
+}
+
+/// Names, numbers and credentials stay out of the log: only the shape is printed.
+impl fmt::Debug for RawMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shape = f.debug_struct("RawMessage");
+        match self.status() {
+            Some(status) => shape.field("status", &status),
+            None => shape.field("method", &self.method_token().unwrap_or("")),
+        };
+        shape
+            .field("headers", &self.fields.len())
+            .field("body", &self.body().len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A refusal on the way: status and reason, before the message is wrapped up as [`Invalid`].

@@ -1,5 +1,6 @@
 //! Messages of our own onto the wire. Whatever text is handed in, the output has the lines we meant and no others.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::message::raw::RawMessage;
 use crate::message::via::Via;
 
 /// A message body with its type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Body {
     /// The Content-Type's value.
     pub content_type: String,
@@ -20,7 +21,7 @@ pub struct Body {
 }
 
 /// A request as the transaction user hands it down; the endpoint adds Via and Content-Length.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OutgoingRequest {
     /// The method.
     pub method: Method,
@@ -48,7 +49,7 @@ pub struct OutgoingRequest {
 
 /// A response as the transaction user hands it down; the endpoint copies Via, From, To, Call-ID, CSeq and, where they
 /// belong, Record-Route from the request (RFC 3261 §8.2.6.2, §12.1.1).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct OutgoingResponse {
     /// 100 to 699.
     pub status: u16,
@@ -62,6 +63,41 @@ pub struct OutgoingResponse {
     pub headers: Vec<(HeaderName, String)>,
     /// The body.
     pub body: Option<Body>,
+}
+
+/// As for messages received, only the shape is printed.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Body({}, {} octets)",
+            self.content_type,
+            self.bytes.len()
+        )
+    }
+}
+
+impl fmt::Debug for OutgoingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("OutgoingRequest")
+            .field("method", &self.method)
+            .field("cseq", &self.cseq)
+            .field("headers", &names)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OutgoingResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("OutgoingResponse")
+            .field("status", &self.status)
+            .field("headers", &names)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 impl OutgoingResponse {
