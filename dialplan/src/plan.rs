@@ -68,6 +68,22 @@ pub enum DriverKind {
     Webhook,
 }
 
+impl DriverKind {
+    /// The word written in the plan and in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Dtmf => "dtmf",
+            Self::SipInfo => "sip-info",
+            Self::SipMessage => "sip-message",
+            Self::ActionBuzz => "action-buzz",
+            Self::Mqtt => "mqtt",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
 /// One relay of a door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputDef {
