@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use smallvec::SmallVec;
 
-use super::format::{Format, read_formats};
+use super::format::{Format, Kind, read_formats};
 use super::{Direction, OfferError};
 
 /// Longest body read, octets; a SIP message is no longer either.
@@ -56,8 +56,8 @@ impl RemoteMedia {
     }
 }
 
-/// Reads a peer's SDP.
-pub(super) fn read(body: &[u8]) -> Result<Vec<RemoteMedia>, OfferError> {
+/// Reads a peer's SDP; for an answer, `ours` says what the numbers of our offer mean.
+pub(super) fn read(body: &[u8], ours: &[(u8, Kind)]) -> Result<Vec<RemoteMedia>, OfferError> {
     let (text, origin) = tidy(body)?;
     let session = sdp_types::Session::parse(text.as_bytes()).map_err(|_| OfferError::Malformed)?;
     let fallback = session.connection.as_ref().map_or(origin, address_of);
@@ -86,7 +86,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<RemoteMedia>, OfferError> {
                 .find_map(|(name, _)| direction_of(name))
                 .unwrap_or(direction),
             formats: if is_audio {
-                read_formats(&m.fmt, &own())
+                read_formats(&m.fmt, &own(), ours)
             } else {
                 SmallVec::new()
             },
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     fn one(body: &str) -> RemoteMedia {
-        read(body.as_bytes()).unwrap().remove(0)
+        read(body.as_bytes(), &[]).unwrap().remove(0)
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
     fn missing_lines_bare_lf_latin1_and_junk_are_borne() {
         let mut body = b"v=0\no=T\xfcr 1 1 IN IP4 10.0.0.3\ns=Haust\xfcr\njunk\n=\nm=audio  4000   RTP/AVP 8\na=X\xfc:1\n".to_vec();
         body.push(0);
-        let m = read(&body).unwrap().remove(0);
+        let m = read(&body, &[]).unwrap().remove(0);
         assert_eq!(m.port, 4000);
         assert_eq!(
             m.address,
@@ -294,17 +294,17 @@ mod tests {
 
     #[test]
     fn what_is_no_sdp_is_told_apart_from_broken_sdp() {
-        assert_eq!(read(b""), Err(OfferError::NotSdp));
-        assert_eq!(read(b"<xml/>"), Err(OfferError::NotSdp));
+        assert_eq!(read(b"", &[]), Err(OfferError::NotSdp));
+        assert_eq!(read(b"<xml/>", &[]), Err(OfferError::NotSdp));
         assert_eq!(
-            read(b"v=1\r\nm=audio 4000 RTP/AVP 0\r\n"),
+            read(b"v=1\r\nm=audio 4000 RTP/AVP 0\r\n", &[]),
             Err(OfferError::Malformed)
         );
         assert_eq!(
-            read(b"v=0\r\nm=audio 70000 RTP/AVP 0\r\n"),
+            read(b"v=0\r\nm=audio 70000 RTP/AVP 0\r\n", &[]),
             Err(OfferError::Malformed)
         );
-        assert_eq!(read(b"v=0\r\nm=audio\r\n"), Err(OfferError::Malformed));
+        assert_eq!(read(b"v=0\r\nm=audio\r\n", &[]), Err(OfferError::Malformed));
     }
 
     #[test]
@@ -313,14 +313,14 @@ mod tests {
             "v=0\r\n{}",
             "m=audio 4000 RTP/AVP 0\r\n".repeat(MAX_MEDIA + 1)
         );
-        assert_eq!(read(many.as_bytes()), Err(OfferError::Malformed));
+        assert_eq!(read(many.as_bytes(), &[]), Err(OfferError::Malformed));
         let lines = format!(
             "v=0\r\nm=audio 4000 RTP/AVP 0\r\n{}",
             "a=x\r\n".repeat(MAX_LINES)
         );
-        assert_eq!(read(lines.as_bytes()), Err(OfferError::Malformed));
+        assert_eq!(read(lines.as_bytes(), &[]), Err(OfferError::Malformed));
         let long = format!("v=0\r\na={}\r\n", "x".repeat(MAX_BODY));
-        assert_eq!(read(long.as_bytes()), Err(OfferError::Malformed));
+        assert_eq!(read(long.as_bytes(), &[]), Err(OfferError::Malformed));
         let formats = format!(
             "v=0\r\nm=audio 4000 RTP/AVP {}\r\n",
             "18 ".repeat(500) + "0"

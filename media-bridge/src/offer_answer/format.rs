@@ -31,10 +31,12 @@ pub(super) struct Format {
     pub(super) opus: OpusParams,
 }
 
-/// Reads the format list of an m-line. `attribute` yields (name, value) pairs in order.
+/// Reads the format list of an m-line. `attributes` yields (name, value) pairs in order; `ours` is what the numbers
+/// meant in our offer, for answers that leave the rtpmap out.
 pub(super) fn read_formats<'a>(
     fmt: &str,
     attributes: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
+    ours: &[(u8, Kind)],
 ) -> SmallVec<[Format; 8]> {
     let mut formats: SmallVec<[Format; 8]> = SmallVec::new();
     for token in fmt.split_ascii_whitespace().take(MAX_FORMATS) {
@@ -50,7 +52,7 @@ pub(super) fn read_formats<'a>(
             .find_map(|(_, value)| value_of(value, payload));
         let kind = match map {
             Some(map) => read_map(map),
-            None => static_kind(payload),
+            None => unmapped(payload, ours),
         };
         let Some(kind) = kind else { continue };
         let mut opus = OpusParams {
@@ -81,11 +83,21 @@ fn value_of(value: &str, payload: u8) -> Option<&str> {
     (number.parse::<u8>().ok()? == payload).then_some(rest.trim())
 }
 
-fn static_kind(payload: u8) -> Option<Kind> {
-    Codec::ALL
-        .into_iter()
-        .find(|c| c.static_payload() == Some(payload))
-        .map(Kind::Audio)
+/// A number without rtpmap: what it meant in our offer, else its static meaning (RFC 3551 §6). 101 alone, with no
+/// more than an fmtp, is how sloppy stacks offer telephone events.
+fn unmapped(payload: u8, ours: &[(u8, Kind)]) -> Option<Kind> {
+    let in_offer = ours
+        .iter()
+        .find(|(number, _)| *number == payload)
+        .map(|(_, kind)| *kind);
+    let fixed = || {
+        Codec::ALL
+            .into_iter()
+            .find(|c| c.static_payload() == Some(payload))
+    };
+    in_offer
+        .or_else(|| fixed().map(Kind::Audio))
+        .or_else(|| (payload == 101).then_some(Kind::Event(8_000)))
 }
 
 fn read_map(map: &str) -> Option<Kind> {
@@ -189,7 +201,7 @@ mod tests {
     use super::*;
 
     fn read(fmt: &str, attributes: &[(&str, &str)]) -> Vec<(u8, Kind)> {
-        read_formats(fmt, &attributes.iter().copied())
+        read_formats(fmt, &attributes.iter().copied(), &[])
             .iter()
             .map(|f| (f.payload, f.kind))
             .collect()
@@ -206,6 +218,18 @@ mod tests {
                 (9, audio(Codec::G722))
             ]
         );
+    }
+
+    #[test]
+    fn numbers_without_rtpmap_mean_what_they_meant_in_our_offer() {
+        let ours = [(111, Kind::Audio(Codec::Opus)), (110, Kind::Event(48_000))];
+        let none = std::iter::empty();
+        let kinds: Vec<_> = read_formats("111 110 112", &none, &ours)
+            .iter()
+            .map(|f| f.kind)
+            .collect();
+        assert_eq!(kinds, [ours[0].1, ours[1].1]);
+        assert_eq!(read("101", &[]), [(101, Kind::Event(8_000))]);
     }
 
     #[test]
@@ -254,7 +278,7 @@ mod tests {
             ("fmtp", "96 maxaveragebitrate=20000;usedtx=1;cbr=x"),
             ("fmtp", "97 useinbandfec=0"),
         ];
-        let formats = read_formats("96", &lines.into_iter());
+        let formats = read_formats("96", &lines.into_iter(), &[]);
         let opus = formats[0].opus;
         assert!(opus.fec && opus.stereo && opus.dtx);
         assert_eq!(opus.max_bitrate, 20_000);

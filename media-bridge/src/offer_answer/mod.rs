@@ -144,7 +144,7 @@ impl Negotiation {
         if matches!(self.phase, Phase::OfferSent(_)) {
             return Err(OfferError::Glare);
         }
-        let remote = body::read(sdp)?;
+        let remote = body::read(sdp, &[])?;
         if let Some(index) = self.audio_line(&remote)? {
             let media = remote.get(index).ok_or(OfferError::NoAudio)?;
             settle::remote_address(media, &self.lease, self.signalling_from)?;
@@ -233,7 +233,16 @@ impl Negotiation {
                 return Err(OfferError::NothingPending);
             }
         };
-        let remote = body::read(sdp)?;
+        let ours: SmallVec<[(u8, Kind); 8]> = local
+            .lines
+            .iter()
+            .filter_map(|l| match l {
+                Line::Audio(audio) => Some(audio.formats.iter().map(|f| (f.payload, f.kind))),
+                Line::Refused { .. } => None,
+            })
+            .flatten()
+            .collect();
+        let remote = body::read(sdp, &ours)?;
         let index = local.lines.iter().position(|l| matches!(l, Line::Audio(_)));
         let (Some(media), Some(Line::Audio(audio))) = (
             index.and_then(|i| remote.get(i)),
