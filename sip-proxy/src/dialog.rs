@@ -250,7 +250,8 @@ fn contact_uri(message: &Message) -> Result<Option<String>, Reject> {
     }
 }
 
-fn uri_of(route: &str) -> &str {
+/// The URI inside a Route value.
+pub(crate) fn uri_of(route: &str) -> &str {
     NameAddr::parse(route).map_or(route, |addr| addr.uri)
 }
 

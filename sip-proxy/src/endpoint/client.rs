@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 use super::interface::{ClientTx, ForwardRequest, Output};
 use super::slab::Slot;
 use super::{Endpoint, LARGE_DATAGRAM, Owner, Running, name_of};
-use crate::message::{BRANCH_COOKIE, HeaderName, Message, Method, NameAddr, OutgoingRequest, Splice, write_request};
+use crate::message::{
+    BRANCH_COOKIE, HeaderName, Message, Method, NameAddr, OutgoingRequest, Splice, write_request,
+};
 use crate::transaction::invite_client::{self, InviteClient};
 use crate::transaction::non_invite_client::{self, NonInviteClient};
 use crate::transaction::{Action, Actions, FailCause, Timer};
@@ -26,7 +28,10 @@ enum Machine {
 
 impl Machine {
     fn is_over(&self) -> bool {
-        matches!(self, Self::Invite(InviteClient::Terminated) | Self::NonInvite(NonInviteClient::Terminated))
+        matches!(
+            self,
+            Self::Invite(InviteClient::Terminated) | Self::NonInvite(NonInviteClient::Terminated)
+        )
     }
 }
 
@@ -75,14 +80,30 @@ enum Event<'a> {
 }
 
 impl Endpoint {
-    pub(super) fn request(&mut self, now: Instant, tx: ClientTx, request: OutgoingRequest, to: Flow) {
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        tx: ClientTx,
+        request: OutgoingRequest,
+        to: Flow,
+    ) {
         let method = request.method.clone();
-        self.begin(now, tx, method, to, false, None, |via, config| write_request(&request, via, name_of(config)));
+        self.begin(now, tx, method, to, false, None, |via, config| {
+            write_request(&request, via, name_of(config))
+        });
     }
 
-    pub(super) fn forward(&mut self, now: Instant, tx: ClientTx, request: ForwardRequest, to: Flow) {
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        tx: ClientTx,
+        request: ForwardRequest,
+        to: Flow,
+    ) {
         let method = request.message.method().clone();
-        self.begin(now, tx, method, to, true, request.loop_hash, |via, _| splice(&request, via));
+        self.begin(now, tx, method, to, true, request.loop_hash, |via, _| {
+            splice(&request, via)
+        });
     }
 
     /// 16.11: an ACK for a 2xx passes without a transaction. Its branch still tells one hop from the next.
@@ -94,7 +115,10 @@ impl Endpoint {
         self.queue.push_back(Output::Transmit { flow: to, bytes });
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two ways a transaction begins differ in just these")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the two ways a transaction begins differ in just these"
+    )]
     fn begin(
         &mut self,
         now: Instant,
@@ -129,11 +153,17 @@ impl Endpoint {
             running: Running::default(),
         }) else {
             self.counters.client_overflow += 1;
-            self.queue.push_back(Output::Failed { tx, cause: FailCause::Transport });
+            self.queue.push_back(Output::Failed {
+                tx,
+                cause: FailCause::Transport,
+            });
             return;
         };
         let via = match loop_hash {
-            Some(hash) => self.via(to, format_args!("{:x}.{random:016x}.{hash:016x}", slot.place)),
+            Some(hash) => self.via(
+                to,
+                format_args!("{:x}.{random:016x}.{hash:016x}", slot.place),
+            ),
             None => self.via(to, format_args!("{:x}.{random:016x}", slot.place)),
         };
         let bytes = write(&via, &self.config);
@@ -146,14 +176,18 @@ impl Endpoint {
     }
 
     fn start(&mut self, now: Instant, slot: Slot, bytes: Bytes) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         if let Some(connection) = client.flow.connection {
             self.by_connection.insert((connection, slot));
         }
         let mut out = Actions::new(self.config.timers, client.flow.transport.is_stream());
         client.machine = match client.machine {
             Machine::Invite(_) => Machine::Invite(InviteClient::start(now, bytes, &mut out)),
-            Machine::NonInvite(_) => Machine::NonInvite(NonInviteClient::start(now, bytes, &mut out)),
+            Machine::NonInvite(_) => {
+                Machine::NonInvite(NonInviteClient::start(now, bytes, &mut out))
+            }
         };
         self.carry_out(slot, out, None);
     }
@@ -209,18 +243,25 @@ impl Endpoint {
             }
             200..300 => self.received_success(now, slot, message, flow),
             _ => {
-                let request = self.clients.get(slot).and_then(|client| match &client.machine {
-                    Machine::Invite(InviteClient::Calling { request, .. } | InviteClient::Proceeding { request }) => {
-                        Some(request.clone())
-                    }
-                    _ => None,
-                });
+                let request = self
+                    .clients
+                    .get(slot)
+                    .and_then(|client| match &client.machine {
+                        Machine::Invite(
+                            InviteClient::Calling { request, .. }
+                            | InviteClient::Proceeding { request },
+                        ) => Some(request.clone()),
+                        _ => None,
+                    });
                 let limits = self.config.limits.clone();
                 let response = message.clone();
                 let ack = || {
-                    let sent = request.clone().and_then(|bytes| Message::parse(bytes, &limits).ok());
+                    let sent = request
+                        .clone()
+                        .and_then(|bytes| Message::parse(bytes, &limits).ok());
                     let to = response.header(&HeaderName::To).unwrap_or_default();
-                    sent.map(|sent| derived(&sent, &Method::Ack, to, None)).unwrap_or_default()
+                    sent.map(|sent| derived(&sent, &Method::Ack, to, None))
+                        .unwrap_or_default()
                 };
                 self.step_client(now, slot, Event::Failure(&ack), Some((message, flow)));
             }
@@ -229,7 +270,9 @@ impl Endpoint {
 
     /// A 2xx: each fork's first is delivered, a repeated one is acknowledged from memory (13.2.2.4).
     fn received_success(&mut self, now: Instant, slot: Slot, message: Message, flow: Flow) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         if let Machine::Invite(machine) = &client.machine {
             // 6026: a 2xx after a non-2xx final is no part of this transaction any more.
             if matches!(machine, InviteClient::Completed { .. }) {
@@ -247,7 +290,10 @@ impl Endpoint {
                     return;
                 }
             } else if client.forks.len() < MAX_FORKS {
-                client.forks.push(Fork { tag: tag.into(), ack: None });
+                client.forks.push(Fork {
+                    tag: tag.into(),
+                    ack: None,
+                });
             } else {
                 self.counters.fork_overflow += 1;
                 return;
@@ -260,7 +306,10 @@ impl Endpoint {
         let random = self.rng.next_u64();
         let via = self.via(to, format_args!("a.{random:016x}"));
         let bytes = write_request(&request, &via, name_of(&self.config));
-        let tag = NameAddr::parse(&request.to).ok().and_then(|to| to.tag()).unwrap_or_default();
+        let tag = NameAddr::parse(&request.to)
+            .ok()
+            .and_then(|to| to.tag())
+            .unwrap_or_default();
         let fork = self
             .by_tx
             .get(&invite)
@@ -276,8 +325,10 @@ impl Endpoint {
     }
 
     pub(super) fn cancel(&mut self, now: Instant, tx: ClientTx, reason: Option<String>) {
-        let Some((slot, client)) =
-            self.by_tx.get(&tx).and_then(|slot| self.clients.get_mut(*slot).map(|client| (*slot, client)))
+        let Some((slot, client)) = self
+            .by_tx
+            .get(&tx)
+            .and_then(|slot| self.clients.get_mut(*slot).map(|client| (*slot, client)))
         else {
             self.counters.misuse += 1;
             return;
@@ -298,13 +349,21 @@ impl Endpoint {
 
     /// Sends a held CANCEL once the INVITE is Proceeding.
     fn release_cancel(&mut self, now: Instant, slot: Slot) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
-        let Machine::Invite(InviteClient::Proceeding { request }) = &client.machine else { return };
-        let Cancelling::Held(reason) = &mut client.cancelling else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
+        let Machine::Invite(InviteClient::Proceeding { request }) = &client.machine else {
+            return;
+        };
+        let Cancelling::Held(reason) = &mut client.cancelling else {
+            return;
+        };
         let reason = reason.take();
         client.cancelling = Cancelling::No;
         let (tx, random, flow) = (client.tx, client.random, client.flow);
-        let Ok(sent) = Message::parse(request.clone(), &self.config.limits) else { return };
+        let Ok(sent) = Message::parse(request.clone(), &self.config.limits) else {
+            return;
+        };
         let to = sent.header(&HeaderName::To).unwrap_or_default();
         let bytes = derived(&sent, &Method::Cancel, to, reason.as_deref());
         let cancel = self.clients.insert(|_| Client {
@@ -349,8 +408,16 @@ impl Endpoint {
         self.step_client(now, slot, Event::TransportError, None);
     }
 
-    fn step_client(&mut self, now: Instant, slot: Slot, event: Event<'_>, message: Option<(Message, Flow)>) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
+    fn step_client(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        event: Event<'_>,
+        message: Option<(Message, Flow)>,
+    ) {
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         let mut out = Actions::new(self.config.timers, client.flow.transport.is_stream());
         let over = Machine::NonInvite(NonInviteClient::Terminated);
         let before = std::mem::replace(&mut client.machine, over);
@@ -386,15 +453,23 @@ impl Endpoint {
     }
 
     fn carry_out(&mut self, slot: Slot, mut out: Actions, message: Option<(Message, Flow)>) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        let Some(client) = self.clients.get_mut(slot) else {
+            return;
+        };
         let mut received = message;
         let had_message = received.is_some();
         for action in out.drain() {
             match action {
-                Action::Transmit(bytes) => self.queue.push_back(Output::Transmit { flow: client.flow, bytes }),
+                Action::Transmit(bytes) => self.queue.push_back(Output::Transmit {
+                    flow: client.flow,
+                    bytes,
+                }),
                 Action::Retransmit(bytes) => {
                     self.counters.retransmissions_out += 1;
-                    self.queue.push_back(Output::Transmit { flow: client.flow, bytes });
+                    self.queue.push_back(Output::Transmit {
+                        flow: client.flow,
+                        bytes,
+                    });
                 }
                 Action::Start(timer, at) => {
                     client.running.start(timer, at);
@@ -405,7 +480,11 @@ impl Endpoint {
                     if let Some((message, flow)) = received.take()
                         && !client.is_cancel
                     {
-                        self.queue.push_back(Output::Response { tx: client.tx, message, flow });
+                        self.queue.push_back(Output::Response {
+                            tx: client.tx,
+                            message,
+                            flow,
+                        });
                     }
                 }
                 Action::Fail(cause) => {
@@ -414,7 +493,10 @@ impl Endpoint {
                             FailCause::Timeout => self.counters.timeouts += 1,
                             FailCause::Transport => self.counters.transport_failures += 1,
                         }
-                        self.queue.push_back(Output::Failed { tx: client.tx, cause });
+                        self.queue.push_back(Output::Failed {
+                            tx: client.tx,
+                            cause,
+                        });
                     }
                 }
                 Action::Trying => {}
@@ -429,7 +511,9 @@ impl Endpoint {
     }
 
     fn remove_client(&mut self, slot: Slot) {
-        let Some(client) = self.clients.remove(slot) else { return };
+        let Some(client) = self.clients.remove(slot) else {
+            return;
+        };
         if let Some(connection) = client.flow.connection {
             self.by_connection.remove(&(connection, slot));
         }
@@ -445,19 +529,27 @@ impl Endpoint {
 
 /// A forwarded request with its edits done, our Via on top (16.6).
 fn splice(request: &ForwardRequest, via: &str) -> Bytes {
-    let mut splice =
-        Splice::new(&request.message).stamp_via(request.from.remote).max_forwards(request.max_forwards);
+    let mut splice = Splice::new(&request.message)
+        .stamp_via(request.from.remote)
+        .max_forwards(request.max_forwards);
     if let Some(uri) = &request.uri {
         splice = splice.uri(uri.as_str());
     }
-    for _ in 0..request.pop_routes {
-        splice = splice.pop_route();
+    if let Some(breadth) = request.max_breadth {
+        splice = splice.set(HeaderName::MaxBreadth, breadth.to_string());
     }
-    for route in request.push_routes.iter().rev() {
-        splice = splice.push_route(route.as_str());
-    }
-    if let Some(route) = &request.append_route {
-        splice = splice.add(HeaderName::Route, route.as_str());
+    if let Some(routes) = &request.routes {
+        splice = splice.remove(&HeaderName::Route);
+        for route in routes.iter().rev() {
+            splice = splice.push_route(route.as_str());
+        }
+    } else {
+        for _ in 0..request.pop_routes {
+            splice = splice.pop_route();
+        }
+        for route in request.push_routes.iter().rev() {
+            splice = splice.push_route(route.as_str());
+        }
     }
     for route in request.record_routes.iter().rev() {
         splice = splice.push_record_route(route.as_str());
@@ -471,14 +563,23 @@ fn derived(sent: &Message, method: &Method, to: &str, reason: Option<&str>) -> B
     let request = OutgoingRequest {
         method: method.clone(),
         uri: sent.uri().to_owned(),
-        from: sent.header(&HeaderName::From).unwrap_or_default().to_owned(),
+        from: sent
+            .header(&HeaderName::From)
+            .unwrap_or_default()
+            .to_owned(),
         to: to.to_owned(),
         call_id: sent.call_id().to_owned(),
         cseq: sent.cseq(),
         max_forwards: 70,
-        route: sent.headers(&HeaderName::Route).map(str::to_owned).collect(),
+        route: sent
+            .headers(&HeaderName::Route)
+            .map(str::to_owned)
+            .collect(),
         contact: None,
-        headers: reason.map(|reason| (HeaderName::Reason, reason.to_owned())).into_iter().collect(),
+        headers: reason
+            .map(|reason| (HeaderName::Reason, reason.to_owned()))
+            .into_iter()
+            .collect(),
         body: None,
     };
     let via = sent.values(&HeaderName::Via).next().unwrap_or_default();

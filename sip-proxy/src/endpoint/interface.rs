@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::message::{Limits, Message, OutgoingRequest, OutgoingResponse};
+use crate::message::{HeaderName, Limits, Message, OutgoingRequest, OutgoingResponse};
 use crate::transaction::{FailCause, Timers};
 use crate::transport::{ConnectionId, Flow};
 
@@ -66,10 +66,13 @@ pub struct ForwardRequest {
     pub pop_routes: usize,
     /// Route values to put in front (a binding's Path), after the removal.
     pub push_routes: Vec<String>,
-    /// A Route value to put at the end (strict routing, 16.6 step 6).
-    pub append_route: Option<String>,
+    /// All Route values, where a strict router before or after us leaves none in its place (16.4, 16.6 step 6); then
+    /// the two fields above do not count.
+    pub routes: Option<Vec<String>>,
     /// Record-Route values to put in front, topmost first.
     pub record_routes: Vec<String>,
+    /// Max-Breadth to write (RFC 5393 section 5.3.3); `None` leaves it as it is.
+    pub max_breadth: Option<u32>,
     /// The loop-detection part of the branch (16.6 step 8, RFC 5393 section 4.2.2).
     pub loop_hash: Option<u64>,
 }
@@ -150,6 +153,8 @@ pub enum Input {
         tx: ServerTx,
         /// The response as received.
         response: Message,
+        /// Headers to add: the challenges of other branches (16.7 step 7).
+        add: Vec<(HeaderName, String)>,
     },
     /// Time has come: [`super::Endpoint::next_timeout`] is due.
     Timeout,

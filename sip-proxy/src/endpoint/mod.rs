@@ -109,7 +109,12 @@ impl Endpoint {
         // A zero interval would have a retransmission timer fire for ever at one instant.
         config.timers.t1 = config.timers.t1.max(Duration::from_millis(1));
         config.timers.t2 = config.timers.t2.max(config.timers.t1);
-        let keys = Keys::new([rng.next_u64(), rng.next_u64(), rng.next_u64(), rng.next_u64()]);
+        let keys = Keys::new([
+            rng.next_u64(),
+            rng.next_u64(),
+            rng.next_u64(),
+            rng.next_u64(),
+        ]);
         Self {
             servers: Slab::new(config.max_server_transactions),
             clients: Slab::new(config.max_client_transactions),
@@ -134,16 +139,22 @@ impl Endpoint {
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
             Input::TransportFailed { flow, bytes } => self.transport_failed(now, flow, bytes),
             Input::Request { tx, request, to } => self.request(now, tx, request, to),
-            Input::Ack { request, to, invite } => self.acknowledge(request, to, invite),
+            Input::Ack {
+                request,
+                to,
+                invite,
+            } => self.acknowledge(request, to, invite),
             Input::Cancel { tx, reason } => self.cancel(now, tx, reason),
             Input::Respond { tx, response } => self.respond(now, tx, response),
             Input::Forward { tx, request, to } => self.forward(now, tx, *request, to),
             Input::ForwardAck { request, to } => self.forward_ack(&request, to),
-            Input::ForwardResponse { tx, response } => self.forward_response(now, tx, &response),
+            Input::ForwardResponse { tx, response, add } => self.forward_response(now, tx, &response, add),
             Input::Timeout => self.timeout(now),
         }
         self.purge();
-        Outputs { queue: &mut self.queue }
+        Outputs {
+            queue: &mut self.queue,
+        }
     }
 
     /// When [`Input::Timeout`] is next due.
@@ -174,7 +185,10 @@ impl Endpoint {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             self.counters.keep_alives += 1;
             if flow.transport.is_stream() && bytes.len() >= 4 {
-                self.queue.push_back(Output::Transmit { flow, bytes: Bytes::from_static(b"\r\n") });
+                self.queue.push_back(Output::Transmit {
+                    flow,
+                    bytes: Bytes::from_static(b"\r\n"),
+                });
             }
             return;
         }
@@ -182,16 +196,24 @@ impl Endpoint {
             Ok(message) if message.is_request() => self.received_request(now, message, flow),
             Ok(message) => self.received_response(now, message, flow),
             Err(invalid) => {
-                *self.counters.parse_errors.entry(invalid.reason).or_default() += 1;
+                *self
+                    .counters
+                    .parse_errors
+                    .entry(invalid.reason)
+                    .or_default() += 1;
                 let Some(raw) = invalid.raw else { return };
-                let via = raw.values(&crate::message::HeaderName::Via).next().map(crate::message::Via::parse);
+                let via = raw
+                    .values(&crate::message::HeaderName::Via)
+                    .next()
+                    .map(crate::message::Via::parse);
                 // Without a readable Via nobody knows where the answer belongs; an ACK has none, whatever is wrong.
                 if let Some(Ok(via)) = via
                     && raw.is_request()
                     && raw.method_token() != Some("ACK")
                 {
                     let to = reply_flow(flow, via.response_target(flow.remote));
-                    let response = OutgoingResponse::new(invalid.status).with_reason(invalid.reason);
+                    let response =
+                        OutgoingResponse::new(invalid.status).with_reason(invalid.reason);
                     self.answer_statelessly(&raw, response, flow.remote, to);
                 }
             }
@@ -238,15 +260,27 @@ impl Endpoint {
     }
 
     fn purge(&mut self) {
-        let Self { deadlines, clients, servers, .. } = self;
+        let Self {
+            deadlines,
+            clients,
+            servers,
+            ..
+        } = self;
         deadlines.purge(|at, owner, timer| match owner {
-            Owner::Client(slot) => clients.get(slot).is_some_and(|client| client.running.has(timer, at)),
-            Owner::Server(slot) => servers.get(slot).is_some_and(|server| server.running.has(timer, at)),
+            Owner::Client(slot) => clients
+                .get(slot)
+                .is_some_and(|client| client.running.has(timer, at)),
+            Owner::Server(slot) => servers
+                .get(slot)
+                .is_some_and(|server| server.running.has(timer, at)),
         });
     }
 
     fn connection_closed(&mut self, now: Instant, connection: ConnectionId) {
-        let first = Slot { place: 0, generation: 0 };
+        let first = Slot {
+            place: 0,
+            generation: 0,
+        };
         let affected: SmallVec<[Slot; 8]> = self
             .by_connection
             .range((connection, first)..)
@@ -286,5 +320,12 @@ fn name_of(config: &EndpointConfig) -> Option<&str> {
 /// Where a response goes (18.2.2): back on the connection, or by UDP to where the Via says. `maddr` is not followed:
 /// it would let a request aim our answers at anyone.
 fn reply_flow(flow: Flow, target: SocketAddr) -> Flow {
-    if flow.transport.is_stream() { flow } else { Flow { remote: target, ..flow } }
+    if flow.transport.is_stream() {
+        flow
+    } else {
+        Flow {
+            remote: target,
+            ..flow
+        }
+    }
 }

@@ -23,7 +23,10 @@ enum Machine {
 
 impl Machine {
     fn is_over(&self) -> bool {
-        matches!(self, Self::Invite(InviteServer::Terminated) | Self::NonInvite(NonInviteServer::Terminated))
+        matches!(
+            self,
+            Self::Invite(InviteServer::Terminated) | Self::NonInvite(NonInviteServer::Terminated)
+        )
     }
 
     /// Whether the transaction user still owes a final response.
@@ -58,7 +61,9 @@ pub(super) struct Server {
 
 impl Server {
     fn local_tag(&self) -> String {
-        self.tag.as_deref().map_or_else(|| tag(self.random), str::to_owned)
+        self.tag
+            .as_deref()
+            .map_or_else(|| tag(self.random), str::to_owned)
     }
 }
 
@@ -94,14 +99,25 @@ impl Endpoint {
 
     fn begin_server(&mut self, now: Instant, key: Key, invite: bool, message: Message, flow: Flow) {
         let reply = reply_flow(flow, message.top_via().response_target(flow.remote));
-        let merge = message.to_tag().is_none().then(|| self.keys.merged(&message));
-        if self.config.reject_merged && merge.is_some_and(|merge| self.by_merge.contains_key(&merge)) {
+        let merge = message
+            .to_tag()
+            .is_none()
+            .then(|| self.keys.merged(&message));
+        if self.config.reject_merged
+            && merge.is_some_and(|merge| self.by_merge.contains_key(&merge))
+        {
             self.counters.merged += 1;
-            return self.answer_statelessly(&message, OutgoingResponse::new(482), flow.remote, reply);
+            return self.answer_statelessly(
+                &message,
+                OutgoingResponse::new(482),
+                flow.remote,
+                reply,
+            );
         }
         if self.servers.is_full() {
             self.counters.server_overflow += 1;
-            let response = OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, RETRY_AFTER);
+            let response =
+                OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, RETRY_AFTER);
             return self.answer_statelessly(&message, response, flow.remote, reply);
         }
         self.counters.requests_in.add(message.method());
@@ -139,10 +155,9 @@ impl Endpoint {
     fn received_ack(&mut self, now: Instant, message: Message, flow: Flow) {
         let key = self.keys.server(&message, true);
         if let Some(slot) = self.by_key.get(&key).copied() {
-            let accepted = self
-                .servers
-                .get(slot)
-                .is_some_and(|server| matches!(server.machine, Machine::Invite(InviteServer::Accepted)));
+            let accepted = self.servers.get(slot).is_some_and(|server| {
+                matches!(server.machine, Machine::Invite(InviteServer::Accepted))
+            });
             // Some devices put their INVITE's branch on the ACK to a 2xx as well: it still reaches the user.
             return if accepted {
                 self.acknowledged(slot, message, flow);
@@ -155,15 +170,25 @@ impl Endpoint {
             return self.acknowledged(slot, message, flow);
         }
         self.counters.stray_acks += 1;
-        self.queue.push_back(Output::Ack { tx: None, message, flow });
+        self.queue.push_back(Output::Ack {
+            tx: None,
+            message,
+            flow,
+        });
     }
 
     /// An ACK for a 2xx (13.3.1.4).
     fn acknowledged(&mut self, slot: Slot, message: Message, flow: Flow) {
-        let Some(server) = self.servers.get_mut(slot) else { return };
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
         let Some(success) = server.success.take() else {
             // The 2xx came through a proxy core: its ACK passes on.
-            self.queue.push_back(Output::Ack { tx: None, message, flow });
+            self.queue.push_back(Output::Ack {
+                tx: None,
+                message,
+                flow,
+            });
             return;
         };
         let (success, step) = success.acknowledged();
@@ -172,7 +197,11 @@ impl Endpoint {
             server.running.stop(Timer::G);
             server.running.stop(Timer::H);
             self.counters.requests_in.add(&Method::Ack);
-            self.queue.push_back(Output::Ack { tx: Some(ServerTx(slot.number())), message, flow });
+            self.queue.push_back(Output::Ack {
+                tx: Some(ServerTx(slot.number())),
+                message,
+                flow,
+            });
         } else {
             self.counters.retransmissions_in += 1;
         }
@@ -190,24 +219,41 @@ impl Endpoint {
             .and_then(|slot| self.servers.get_mut(slot).map(|server| (slot, server)));
         let Some((slot, server)) = found else {
             self.counters.stray_cancels += 1;
-            return self.answer_statelessly(&message, OutgoingResponse::new(481), flow.remote, reply);
+            return self.answer_statelessly(
+                &message,
+                OutgoingResponse::new(481),
+                flow.remote,
+                reply,
+            );
         };
         let response = OutgoingResponse::new(200).with_to_tag(server.local_tag());
-        let pending = matches!(server.machine, Machine::Invite(InviteServer::Proceeding { .. })) && !server.cancelled;
+        let pending = matches!(
+            server.machine,
+            Machine::Invite(InviteServer::Proceeding { .. })
+        ) && !server.cancelled;
         server.cancelled = true;
         self.answer_statelessly(&message, response, flow.remote, reply);
         if pending {
-            self.queue.push_back(Output::Cancelled { tx: ServerTx(slot.number()), cancel: message });
+            self.queue.push_back(Output::Cancelled {
+                tx: ServerTx(slot.number()),
+                cancel: message,
+            });
         }
     }
 
     pub(super) fn respond(&mut self, now: Instant, tx: ServerTx, mut response: OutgoingResponse) {
         let slot = Slot::from_number(tx.0);
-        let Some(server) = self.servers.get_mut(slot).filter(|server| server.machine.is_open()) else {
+        let Some(server) = self
+            .servers
+            .get_mut(slot)
+            .filter(|server| server.machine.is_open())
+        else {
             self.counters.misuse += 1;
             return;
         };
-        let Some(request) = server.request.clone() else { return };
+        let Some(request) = server.request.clone() else {
+            return;
+        };
         match (&response.to_tag, response.status) {
             (Some(given), _) => server.tag = Some(given.as_str().into()),
             (None, 100) => {}
@@ -225,7 +271,13 @@ impl Endpoint {
         }
         let bytes = write_response(&response, &request, source, name_of(&self.config));
         if invite && (200..300).contains(&status) {
-            self.await_ack(now, slot, &request, response.to_tag.as_deref(), bytes.clone());
+            self.await_ack(
+                now,
+                slot,
+                &request,
+                response.to_tag.as_deref(),
+                bytes.clone(),
+            );
         }
         self.send(now, slot, status, bytes);
     }
@@ -238,10 +290,21 @@ impl Endpoint {
     }
 
     /// Repeats a 2xx until its ACK (13.3.1.4).
-    fn await_ack(&mut self, now: Instant, slot: Slot, request: &Message, local_tag: Option<&str>, bytes: Bytes) {
+    fn await_ack(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        request: &Message,
+        local_tag: Option<&str>,
+        bytes: Bytes,
+    ) {
         let timers = self.config.timers;
-        let key = self.keys.acknowledged(request, request.to_tag().or(local_tag));
-        let Some(server) = self.servers.get_mut(slot) else { return };
+        let key = self
+            .keys
+            .acknowledged(request, request.to_tag().or(local_tag));
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
         server.success = Some(Success::start(bytes, &timers));
         server.acknowledgement = Some(key);
         self.by_acknowledgement.insert(key, slot);
@@ -251,7 +314,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn forward_response(&mut self, now: Instant, tx: ServerTx, response: &Message) {
+    pub(super) fn forward_response(&mut self, now: Instant, tx: ServerTx, response: &Message, add: Vec<(HeaderName, String)>) {
         let slot = Slot::from_number(tx.0);
         let status = response.status().unwrap_or_default();
         let Some(server) = self.servers.get(slot) else {
@@ -259,7 +322,8 @@ impl Endpoint {
             return;
         };
         let invite = matches!(server.machine, Machine::Invite(_));
-        let repeated_success = (200..300).contains(&status) && matches!(server.machine, Machine::Invite(InviteServer::Accepted));
+        let repeated_success = (200..300).contains(&status)
+            && matches!(server.machine, Machine::Invite(InviteServer::Accepted));
         if !server.machine.is_open() && !repeated_success {
             self.counters.misuse += 1;
             return;
@@ -267,7 +331,11 @@ impl Endpoint {
         if !invite && (status == 408 || status < 200) {
             return self.withhold(now, slot, status);
         }
-        let bytes = Splice::new(response).pop_via().finish();
+        let mut splice = Splice::new(response).pop_via();
+        for (name, value) in add {
+            splice = splice.add(name, value);
+        }
+        let bytes = splice.finish();
         self.send(now, slot, status, bytes);
     }
 
@@ -287,9 +355,15 @@ impl Endpoint {
     }
 
     pub(super) fn server_timer(&mut self, now: Instant, slot: Slot, timer: Timer) {
-        let Some(server) = self.servers.get_mut(slot) else { return };
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
         let accepted = matches!(server.machine, Machine::Invite(InviteServer::Accepted));
-        let Some(success) = server.success.take().filter(|_| accepted && matches!(timer, Timer::G | Timer::H)) else {
+        let Some(success) = server
+            .success
+            .take()
+            .filter(|_| accepted && matches!(timer, Timer::G | Timer::H))
+        else {
             return self.step_server(now, slot, Event::Timer(timer), None);
         };
         let (success, step) = success.timer(now, timer, &self.config.timers);
@@ -299,11 +373,16 @@ impl Endpoint {
                 server.running.start(Timer::G, at);
                 self.deadlines.push(at, Owner::Server(slot), Timer::G);
                 self.counters.retransmissions_out += 1;
-                self.queue.push_back(Output::Transmit { flow: server.reply, bytes });
+                self.queue.push_back(Output::Transmit {
+                    flow: server.reply,
+                    bytes,
+                });
             }
             Step::AckMissing => {
                 server.running.stop(Timer::G);
-                self.queue.push_back(Output::AckMissing { tx: ServerTx(slot.number()) });
+                self.queue.push_back(Output::AckMissing {
+                    tx: ServerTx(slot.number()),
+                });
             }
             Step::Deliver | Step::Absorb => {}
         }
@@ -317,8 +396,16 @@ impl Endpoint {
         }
     }
 
-    fn step_server(&mut self, now: Instant, slot: Slot, event: Event, message: Option<(Message, Flow)>) {
-        let Some(server) = self.servers.get_mut(slot) else { return };
+    fn step_server(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        event: Event,
+        message: Option<(Message, Flow)>,
+    ) {
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
         let mut out = Actions::new(self.config.timers, server.source.transport.is_stream());
         let over = Machine::NonInvite(NonInviteServer::Terminated);
         server.machine = match std::mem::replace(&mut server.machine, over) {
@@ -359,15 +446,29 @@ impl Endpoint {
         self.carry_out_server(now, slot, out, message);
     }
 
-    fn carry_out_server(&mut self, now: Instant, slot: Slot, mut out: Actions, mut received: Option<(Message, Flow)>) {
-        let Some(server) = self.servers.get_mut(slot) else { return };
+    fn carry_out_server(
+        &mut self,
+        now: Instant,
+        slot: Slot,
+        mut out: Actions,
+        mut received: Option<(Message, Flow)>,
+    ) {
+        let Some(server) = self.servers.get_mut(slot) else {
+            return;
+        };
         let mut trying = false;
         for action in out.drain() {
             match action {
-                Action::Transmit(bytes) => self.queue.push_back(Output::Transmit { flow: server.reply, bytes }),
+                Action::Transmit(bytes) => self.queue.push_back(Output::Transmit {
+                    flow: server.reply,
+                    bytes,
+                }),
                 Action::Retransmit(bytes) => {
                     self.counters.retransmissions_out += 1;
-                    self.queue.push_back(Output::Transmit { flow: server.reply, bytes });
+                    self.queue.push_back(Output::Transmit {
+                        flow: server.reply,
+                        bytes,
+                    });
                 }
                 Action::Start(timer, at) => {
                     server.running.start(timer, at);
@@ -376,12 +477,18 @@ impl Endpoint {
                 Action::Stop(timer) => server.running.stop(timer),
                 Action::Deliver => {
                     if let Some((message, flow)) = received.take() {
-                        self.queue.push_back(Output::Request { tx: ServerTx(slot.number()), message, flow });
+                        self.queue.push_back(Output::Request {
+                            tx: ServerTx(slot.number()),
+                            message,
+                            flow,
+                        });
                     }
                 }
                 // A user agent server hears of a lost final response by AckMissing or not at all.
                 Action::Fail(crate::transaction::FailCause::Timeout) => self.counters.timeouts += 1,
-                Action::Fail(crate::transaction::FailCause::Transport) => self.counters.transport_failures += 1,
+                Action::Fail(crate::transaction::FailCause::Transport) => {
+                    self.counters.transport_failures += 1
+                }
                 Action::Trying => trying = true,
             }
         }
@@ -389,13 +496,20 @@ impl Endpoint {
             return self.remove_server(slot);
         }
         if trying && let Some(request) = server.request.clone() {
-            let bytes = write_response(&OutgoingResponse::new(100), &request, server.source.remote, None);
+            let bytes = write_response(
+                &OutgoingResponse::new(100),
+                &request,
+                server.source.remote,
+                None,
+            );
             self.send(now, slot, 100, bytes);
         }
     }
 
     fn remove_server(&mut self, slot: Slot) {
-        let Some(server) = self.servers.remove(slot) else { return };
+        let Some(server) = self.servers.remove(slot) else {
+            return;
+        };
         self.by_key.remove(&server.key);
         if let Some(merge) = server.merge
             && self.by_merge.get(&merge) == Some(&slot)

@@ -82,7 +82,15 @@ impl<T> Slab<T> {
     /// The entry now at a place, whatever its generation.
     pub(super) fn at(&self, place: u32) -> Option<(Slot, &T)> {
         let (generation, entry) = self.entries.get(place as usize)?;
-        entry.as_ref().map(|entry| (Slot { place, generation: *generation }, entry))
+        entry.as_ref().map(|entry| {
+            (
+                Slot {
+                    place,
+                    generation: *generation,
+                },
+                entry,
+            )
+        })
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {

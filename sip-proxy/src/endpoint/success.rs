@@ -31,7 +31,10 @@ pub(super) enum Step {
 
 impl Success {
     pub(super) fn start(response: Bytes, timers: &Timers) -> Self {
-        Self::Waiting { response, interval: timers.t1 }
+        Self::Waiting {
+            response,
+            interval: timers.t1,
+        }
     }
 
     pub(super) fn timer(self, now: Instant, timer: Timer, timers: &Timers) -> (Self, Step) {
