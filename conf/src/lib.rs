@@ -25,6 +25,7 @@ pub use resolved::{
     Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock,
 };
 pub use secret::Secret;
+pub use written::nearest;
 
 /// The files a configuration names. The shell reads the disk, tests a map.
 pub trait Files {

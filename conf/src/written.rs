@@ -274,8 +274,9 @@ fn quoted<'a>(message: &'a str, start: &str) -> Option<&'a str> {
     message.strip_prefix(start)?.split('`').next()
 }
 
-/// The likeliest intended word, if any is near.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+/// The likeliest of `known` for a mistyped `word`, if any is near.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let best = known
         .iter()
         .map(|k| (strsim::damerau_levenshtein(word, k), *k))

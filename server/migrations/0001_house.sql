@@ -35,7 +35,7 @@ CREATE TABLE devices (
     owner_kind TEXT NOT NULL CHECK (owner_kind IN ('person', 'unit', 'desk', 'door')),
     owner      TEXT NOT NULL,
     label      TEXT,                            -- "mobile" in @unit.mobile
-    profile    TEXT NOT NULL DEFAULT 'phone',
+    profile    TEXT NOT NULL DEFAULT 'generic',
     ha1_sha256 BLOB NOT NULL CHECK (length(ha1_sha256) = 32),
     ha1_md5    BLOB CHECK (length(ha1_md5) = 16),   -- many desk phones know nothing newer
     revoked_at INTEGER

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dialplan::{Diagnostic, Plan};
+use dialplan::{Diagnostic, DriverKind, Plan};
 
 use crate::store::StoreError;
 
@@ -53,6 +53,8 @@ pub enum Refused {
     Conf(conf::Errors),
     /// The plan has faults.
     Plan(Vec<Diagnostic>),
+    /// Configuration and plan are right by themselves and do not fit.
+    Mismatch(Vec<String>),
     /// The database cannot be opened.
     Store(StoreError),
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Refused {
             Self::Unreadable { path, why } => write!(f, "error: cannot read {}: {why}", path.display()),
             Self::Conf(errors) => errors.fmt(f),
             Self::Plan(diagnostics) => f.write_str(dialplan::render(diagnostics, false).trim_end()),
+            Self::Mismatch(faults) => f.write_str(&faults.join("\n")),
             Self::Store(error) => {
                 write!(f, "error: {error}")?;
                 error.hint().map_or(Ok(()), |hint| write!(f, "\n  = {hint}"))
@@ -108,7 +111,45 @@ pub fn load_plan(path: &Path) -> Result<(Plan, Vec<Diagnostic>), Refused> {
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
     let conf = load_conf(path)?;
     let (plan, warnings) = load_plan(&conf.plan)?;
+    let faults = misfits(&conf, &plan);
+    if !faults.is_empty() {
+        return Err(Refused::Mismatch(faults));
+    }
     Ok(Loaded { conf, plan: Arc::new(plan), warnings })
+}
+
+/// What configuration and plan say about each other that cannot be.
+fn misfits(conf: &conf::Resolved, plan: &Plan) -> Vec<String> {
+    let mut faults = Vec::new();
+    let file = conf.file.display();
+    if plan.site() != conf.site.name {
+        let (ours, theirs) = (&conf.site.name, plan.site());
+        faults.push(format!("error: {file}: site.name is \"{ours}\", the plan's site is \"{theirs}\"\n  = make them the same"));
+    }
+    for door in plan.doors() {
+        let Some(profile) = conf.stations.get(&door.station) else {
+            let known: Vec<&str> = conf.stations.keys().map(String::as_str).collect();
+            let hint = conf::nearest(&door.station, &known)
+                .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
+            faults.push(format!("error: {}: door \"{}\": there is no station profile \"{}\"\n  = {hint}", door.source, door.name, door.station));
+            continue;
+        };
+        for output in door.outputs.iter().filter(|output| output.driver == DriverKind::Http) {
+            let at = format!("error: {}: output \"{}\" of door \"{}\"", output.source, output.name, door.name);
+            if profile.unlock.http.is_none() {
+                faults.push(format!("{at}: station profile \"{}\" has no [unlock.http]\n  = choose another driver or profile", profile.name));
+            }
+            if conf.doors.get(&door.name).is_none_or(|door| door.url.is_none()) {
+                faults.push(format!("{at}: driver \"http\" needs the station's address\n  = add [door.{}] with url = \"https://…\" to {file}", door.name));
+            }
+        }
+    }
+    for name in conf.doors.keys().filter(|name| plan.door(name).is_none()) {
+        let known: Vec<&str> = plan.doors().map(|door| door.name.as_str()).collect();
+        let hint = conf::nearest(name, &known).map_or_else(|| "remove it".to_owned(), |near| format!("did you mean [door.{near}]?"));
+        faults.push(format!("error: {file}: [door.{name}] is no door of the plan\n  = {hint}"));
+    }
+    faults
 }
 
 fn read(path: &Path) -> Result<String, Refused> {

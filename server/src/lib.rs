@@ -14,6 +14,12 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the shell is where clocks, files and sockets live")]
 
 pub mod cli;
+pub mod demo;
 pub mod directory;
+mod driver;
 pub mod files;
+mod media;
+pub mod shell;
+mod signalling;
 pub mod store;
+mod transport;

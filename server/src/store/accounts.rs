@@ -15,7 +15,7 @@ use super::{Store, StoreError};
 pub struct AccountRow {
     /// User name; the device's id.
     pub user: String,
-    /// Profile name: `phone`, `2n`, …
+    /// Profile name: `generic`, `2n`, …
     pub profile: String,
     /// SHA-256 of `user:realm:password`.
     pub ha1_sha256: [u8; 32],

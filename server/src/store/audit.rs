@@ -224,7 +224,7 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
 ///
 /// # Errors
 /// When the database fails or the chain's head is not a hash.
-pub async fn append_in(
+pub(super) async fn append_in(
     tx: &mut SqliteConnection,
     site: &str,
     entries: impl Iterator<Item = Entry>,

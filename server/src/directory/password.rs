@@ -1,0 +1,35 @@
+//! Passwords for devices.
+
+use conf::Secret;
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+/// No character that a person would mistake for another when typing it at a door station.
+const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789-";
+/// 80 bits; some stations take no more than sixteen characters.
+const LENGTH: usize = 16;
+
+/// A random password from the system's generator.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn generate() -> Result<Secret, rand::rngs::SysError> {
+    let mut bytes = [0; LENGTH];
+    SysRng.try_fill_bytes(&mut bytes)?;
+    // 256 is a multiple of 32: every character is equally likely.
+    let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    Ok(Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_long_typeable_and_never_the_same() {
+        let (a, b) = (generate().unwrap(), generate().unwrap());
+        assert_ne!(a.expose(), b.expose());
+        assert_eq!(a.expose().len(), LENGTH);
+        assert!(a.expose().bytes().all(|byte| ALPHABET.contains(&byte)));
+    }
+}
