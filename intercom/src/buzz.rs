@@ -56,7 +56,10 @@ impl Buzz {
                 return Err(BuzzError::Malformed);
             }
             let value = value.trim();
-            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+            let value = value
+                .strip_prefix('"')
+                .and_then(|v| v.strip_suffix('"'))
+                .unwrap_or(value);
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if value.is_empty() || value.len() > OUTPUT_NAME_BYTES || !value.chars().all(plain) {
                 return Err(BuzzError::Malformed);
@@ -137,7 +140,8 @@ impl fmt::Display for BuzzResult {
 /// Is this a header name that must not cross from one side to the other?
 #[must_use]
 pub fn is_action_header(name: &str) -> bool {
-    name.get(..ACTION.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(ACTION))
+    name.get(..ACTION.len())
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case(ACTION))
 }
 
 #[cfg(test)]
@@ -151,7 +155,12 @@ mod tests {
     #[test]
     fn value_is_case_insensitive_and_output_optional() {
         assert_eq!(parse(" BuZZ "), Ok(Buzz { output: None }));
-        assert_eq!(parse("buzz ; Output=\"main\""), Ok(Buzz { output: Some("main".into()) }));
+        assert_eq!(
+            parse("buzz ; Output=\"main\""),
+            Ok(Buzz {
+                output: Some("main".into())
+            })
+        );
     }
 
     #[test]
@@ -167,8 +176,14 @@ mod tests {
         assert_eq!(parse("buzz;output=a;output=b"), Err(BuzzError::Malformed));
         assert_eq!(parse("buzz;output="), Err(BuzzError::Malformed));
         assert_eq!(parse("buzz;door=garage"), Err(BuzzError::Malformed));
-        assert_eq!(parse(&format!("buzz;output={}", "a".repeat(65))), Err(BuzzError::Malformed));
-        assert_eq!(Buzz::parse(["buzz", "buzz"].into_iter()), Some(Err(BuzzError::Malformed)));
+        assert_eq!(
+            parse(&format!("buzz;output={}", "a".repeat(65))),
+            Err(BuzzError::Malformed)
+        );
+        assert_eq!(
+            Buzz::parse(["buzz", "buzz"].into_iter()),
+            Some(Err(BuzzError::Malformed))
+        );
     }
 
     #[test]

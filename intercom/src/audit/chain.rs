@@ -77,13 +77,21 @@ impl Chain {
     /// An empty chain.
     #[must_use]
     pub fn new(site: &str) -> Self {
-        Self { site: site.to_owned(), seq: 0, head: ChainHash::genesis(site) }
+        Self {
+            site: site.to_owned(),
+            seq: 0,
+            head: ChainHash::genesis(site),
+        }
     }
 
     /// A chain that goes on after record `seq` with hash `head`, as found in the store.
     #[must_use]
     pub fn resume(site: &str, seq: u64, head: ChainHash) -> Self {
-        Self { site: site.to_owned(), seq, head }
+        Self {
+            site: site.to_owned(),
+            seq,
+            head,
+        }
     }
 
     /// The site whose chain this is.
@@ -117,7 +125,11 @@ impl Chain {
         entry.seq = self.seq;
         let canonical = entry.canonical();
         self.head = self.head.next(&canonical);
-        Link { seq: self.seq, hash: self.head, canonical }
+        Link {
+            seq: self.seq,
+            hash: self.head,
+            canonical,
+        }
     }
 }
 

@@ -116,7 +116,10 @@ impl Journal {
     /// For `site`'s chain.
     #[must_use]
     pub fn new(site: &str) -> Self {
-        Self { site: site.to_owned(), next: 1 }
+        Self {
+            site: site.to_owned(),
+            next: 1,
+        }
     }
 
     /// An entry of this site.
@@ -189,7 +192,11 @@ mod tests {
 
     #[test]
     fn canonical_form_is_stable_and_reads_back() {
-        let mut entry = Entry::new("2026-11-20T10:00:00.5Z".parse().unwrap(), "elm-court", Kind::Unlock);
+        let mut entry = Entry::new(
+            "2026-11-20T10:00:00.5Z".parse().unwrap(),
+            "elm-court",
+            Kind::Unlock,
+        );
         entry.seq = 3;
         entry.door = Some("lobby".into());
         entry.decision = Some(Decision::Granted);
@@ -203,7 +210,11 @@ mod tests {
 
     #[test]
     fn line_breaks_in_a_field_cannot_forge_a_second_record() {
-        let mut entry = Entry::new("2026-11-20T10:00:00Z".parse().unwrap(), "s", Kind::AuthFailure);
+        let mut entry = Entry::new(
+            "2026-11-20T10:00:00Z".parse().unwrap(),
+            "s",
+            Kind::AuthFailure,
+        );
         entry.actor = Some("device:x\n{\"seq\":9}".into());
         assert!(!entry.canonical().contains('\n'));
     }

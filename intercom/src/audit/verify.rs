@@ -50,11 +50,20 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed { seq } => write!(f, "record {seq} was changed: its content does not give its hash"),
+            Self::Changed { seq } => write!(
+                f,
+                "record {seq} was changed: its content does not give its hash"
+            ),
             Self::Missing { seq } => write!(f, "record {seq} is missing"),
-            Self::Reordered { seq, found } => write!(f, "record {seq} is out of order: record {found} stands in its place"),
+            Self::Reordered { seq, found } => write!(
+                f,
+                "record {seq} is out of order: record {found} stands in its place"
+            ),
             Self::Foreign { seq, site } => write!(f, "record {seq} belongs to site \"{site}\""),
-            Self::Cut { seq } => write!(f, "the chain does not hold the checkpoint at record {seq}: it was cut or rewritten"),
+            Self::Cut { seq } => write!(
+                f,
+                "the chain does not hold the checkpoint at record {seq}: it was cut or rewritten"
+            ),
         }
     }
 }
@@ -84,8 +93,15 @@ impl Verifier {
     /// Starts at the site's genesis; `checkpoint` must be met on the way.
     #[must_use]
     pub fn new(site: &str, checkpoint: Option<Checkpoint>) -> Self {
-        let checkpoint_met = checkpoint.is_none_or(|c| c.seq == 0 && c.hash == ChainHash::genesis(site));
-        Self { site: site.to_owned(), seq: 0, head: ChainHash::genesis(site), checkpoint, checkpoint_met }
+        let checkpoint_met =
+            checkpoint.is_none_or(|c| c.seq == 0 && c.hash == ChainHash::genesis(site));
+        Self {
+            site: site.to_owned(),
+            seq: 0,
+            head: ChainHash::genesis(site),
+            checkpoint,
+            checkpoint_met,
+        }
     }
 
     /// Checks the next link.
@@ -98,18 +114,29 @@ impl Verifier {
             return Err(Fault::Missing { seq });
         }
         if link.seq < seq {
-            return Err(Fault::Reordered { seq, found: link.seq });
+            return Err(Fault::Reordered {
+                seq,
+                found: link.seq,
+            });
         }
-        let Ok(entry) = Entry::from_canonical(&link.canonical) else { return Err(Fault::Changed { seq }) };
+        let Ok(entry) = Entry::from_canonical(&link.canonical) else {
+            return Err(Fault::Changed { seq });
+        };
         if entry.seq != seq {
-            return Err(Fault::Reordered { seq, found: entry.seq });
+            return Err(Fault::Reordered {
+                seq,
+                found: entry.seq,
+            });
         }
         let hash = self.head.next(&link.canonical);
         if hash != link.hash {
             return Err(Fault::Changed { seq });
         }
         if entry.site != self.site {
-            return Err(Fault::Foreign { seq, site: entry.site });
+            return Err(Fault::Foreign {
+                seq,
+                site: entry.site,
+            });
         }
         if let Some(checkpoint) = self.checkpoint.filter(|c| c.seq == seq) {
             if checkpoint.hash != hash {
@@ -128,8 +155,13 @@ impl Verifier {
     /// [`Fault::Cut`] when the checkpoint was never met.
     pub fn finish(self) -> Result<Summary, Fault> {
         match self.checkpoint {
-            Some(checkpoint) if !self.checkpoint_met => Err(Fault::Cut { seq: checkpoint.seq }),
-            _ => Ok(Summary { records: self.seq, head: self.head }),
+            Some(checkpoint) if !self.checkpoint_met => Err(Fault::Cut {
+                seq: checkpoint.seq,
+            }),
+            _ => Ok(Summary {
+                records: self.seq,
+                head: self.head,
+            }),
         }
     }
 }
@@ -143,7 +175,11 @@ mod tests {
         let mut chain = Chain::new("elm-court");
         (0..n)
             .map(|i| {
-                let mut entry = Entry::new("2026-11-20T10:00:00Z".parse().unwrap(), "elm-court", Kind::Unlock);
+                let mut entry = Entry::new(
+                    "2026-11-20T10:00:00Z".parse().unwrap(),
+                    "elm-court",
+                    Kind::Unlock,
+                );
                 entry.detail = Some(format!("n{i}"));
                 chain.append(entry)
             })
@@ -172,7 +208,10 @@ mod tests {
             bytes[byte] ^= 1;
             links[1].canonical = String::from_utf8(bytes).unwrap();
             let fault = verify(&links, None).unwrap_err();
-            let at_two = matches!(fault, Fault::Changed { seq: 2 } | Fault::Reordered { seq: 2, .. });
+            let at_two = matches!(
+                fault,
+                Fault::Changed { seq: 2 } | Fault::Reordered { seq: 2, .. }
+            );
             assert!(at_two, "byte {byte}: {fault}");
         }
     }
@@ -198,7 +237,10 @@ mod tests {
         for (at, link) in links.iter_mut().enumerate() {
             link.seq = at as u64 + 1;
         }
-        assert_eq!(verify(&links, None), Err(Fault::Reordered { seq: 2, found: 3 }));
+        assert_eq!(
+            verify(&links, None),
+            Err(Fault::Reordered { seq: 2, found: 3 })
+        );
     }
 
     #[test]
@@ -207,15 +249,24 @@ mod tests {
         let (a, b) = (links[1].clone(), links[2].clone());
         links[1] = Link { seq: 2, ..b };
         links[2] = Link { seq: 3, ..a };
-        assert_eq!(verify(&links, None), Err(Fault::Reordered { seq: 2, found: 3 }));
+        assert_eq!(
+            verify(&links, None),
+            Err(Fault::Reordered { seq: 2, found: 3 })
+        );
     }
 
     #[test]
     fn a_cut_tail_is_found_by_a_checkpoint_only() {
         let whole = links(4);
-        let checkpoint = Checkpoint { seq: 4, hash: whole[3].hash };
+        let checkpoint = Checkpoint {
+            seq: 4,
+            hash: whole[3].hash,
+        };
         assert!(verify(&whole[..3], None).is_ok());
-        assert_eq!(verify(&whole[..3], Some(checkpoint)), Err(Fault::Cut { seq: 4 }));
+        assert_eq!(
+            verify(&whole[..3], Some(checkpoint)),
+            Err(Fault::Cut { seq: 4 })
+        );
         assert!(verify(&whole, Some(checkpoint)).is_ok());
     }
 

@@ -31,7 +31,10 @@ pub(super) enum State {
 /// What a driver's word means for the intent.
 pub(super) enum Verdict {
     /// It is over.
-    Finished { result: BuzzResult, detail: Option<String> },
+    Finished {
+        result: BuzzResult,
+        detail: Option<String>,
+    },
     /// The next driver of the chain gets its turn.
     Next(Drive),
     /// Of an attempt that is over: nothing changes.
@@ -66,7 +69,9 @@ impl Intent {
     /// When something must happen even if nobody says anything.
     pub(super) fn deadline(&self) -> Instant {
         match self.state {
-            State::Recording { deadline, .. } | State::Driving { deadline, .. } => deadline.min(self.until),
+            State::Recording { deadline, .. } | State::Driving { deadline, .. } => {
+                deadline.min(self.until)
+            }
         }
     }
 
@@ -78,7 +83,10 @@ impl Intent {
     fn turn(&mut self, now: Instant, attempt: u8, timeout: Duration) -> Option<Drive> {
         let driver = *chain(&self.output).get(usize::from(attempt))?;
         let timeout = timeout.min(self.until.saturating_duration_since(now));
-        self.state = State::Driving { attempt, deadline: now + timeout };
+        self.state = State::Driving {
+            attempt,
+            deadline: now + timeout,
+        };
         self.driver = Some(driver.as_str());
         Some(Drive {
             intent: self.id,
@@ -94,21 +102,42 @@ impl Intent {
     }
 
     /// A driver's word on `attempt`.
-    pub(super) fn outcome(&mut self, now: Instant, attempt: u8, outcome: Outcome, timeout: Duration) -> Verdict {
+    pub(super) fn outcome(
+        &mut self,
+        now: Instant,
+        attempt: u8,
+        outcome: Outcome,
+        timeout: Duration,
+    ) -> Verdict {
         match self.state {
-            State::Driving { attempt: current, .. } if current == attempt => {}
+            State::Driving {
+                attempt: current, ..
+            } if current == attempt => {}
             State::Driving { .. } | State::Recording { .. } => return Verdict::Stale,
         }
         let (result, detail) = match outcome {
-            Outcome::Opened => return Verdict::Finished { result: BuzzResult::Opened, detail: None },
-            Outcome::Sent => return Verdict::Finished { result: BuzzResult::Sent, detail: None },
+            Outcome::Opened => {
+                return Verdict::Finished {
+                    result: BuzzResult::Opened,
+                    detail: None,
+                };
+            }
+            Outcome::Sent => {
+                return Verdict::Finished {
+                    result: BuzzResult::Sent,
+                    detail: None,
+                };
+            }
             Outcome::Refused(why) => (BuzzResult::Refused, Some(why)),
             Outcome::Unreachable(why) => (BuzzResult::Unreachable, Some(why)),
             Outcome::TimedOut => (BuzzResult::TimedOut, None),
         };
         // A relay that toggles may have moved although nobody said so: a second driver would move it back.
         let may_go_on = !(self.output.toggle && result == BuzzResult::TimedOut) && now < self.until;
-        match may_go_on.then(|| self.turn(now, attempt.saturating_add(1), timeout)).flatten() {
+        match may_go_on
+            .then(|| self.turn(now, attempt.saturating_add(1), timeout))
+            .flatten()
+        {
             Some(drive) => Verdict::Next(drive),
             None => Verdict::Finished { result, detail },
         }

@@ -14,13 +14,19 @@ pub(super) struct RateLimit {
 
 impl RateLimit {
     pub(super) fn new(per_minute: usize) -> Self {
-        Self { per_minute, doors: BTreeMap::new() }
+        Self {
+            per_minute,
+            doors: BTreeMap::new(),
+        }
     }
 
     /// Counts one unlock of `door`; `false` when the minute is full.
     pub(super) fn admit(&mut self, now: Instant, door: &str) -> bool {
         let times = self.doors.entry(door.to_owned()).or_default();
-        while times.front().is_some_and(|first| now.saturating_duration_since(*first) >= WINDOW) {
+        while times
+            .front()
+            .is_some_and(|first| now.saturating_duration_since(*first) >= WINDOW)
+        {
             times.pop_front();
         }
         let admitted = times.len() < self.per_minute;

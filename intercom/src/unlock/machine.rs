@@ -7,13 +7,13 @@ use dialplan::{DenyReason, Directory, Facts, OpenQuery, OutputDef, Plan, Verdict
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 
+use super::IntentId;
 use super::intent::{Intent, State, Verdict, WAITERS};
 use super::limit::RateLimit;
 use super::request::{Done, Effect, Outcome, Request};
-use super::IntentId;
+use crate::Now;
 use crate::audit::{Decision, Entry, Journal, Kind, RecordId};
 use crate::buzz::BuzzResult;
-use crate::Now;
 
 /// Limits of the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,36 +122,64 @@ impl Unlocks {
     pub fn request(&mut self, world: &mut World<'_>, request: Request) {
         let now = world.now;
         if now.civil.duration_since(self.high_water) < -CLOCK_SLACK {
-            alarm(world, &request, "the clock went backwards: schedules are not trusted");
-            return refuse(world, request, BuzzResult::Denied, None, "the clock went backwards");
+            alarm(
+                world,
+                &request,
+                "the clock went backwards: schedules are not trusted",
+            );
+            return refuse(
+                world,
+                request,
+                BuzzResult::Denied,
+                None,
+                "the clock went backwards",
+            );
         }
         self.high_water = self.high_water.max(now.civil);
         let (rule, output) = match judge(world, &request) {
             Ok(granted) => granted,
             Err((result, rule, why)) => return refuse(world, request, result, rule, &why),
         };
-        if (output.two_step || request.two_step) && !self.second_press(now.mono, &request, &output.name) {
+        if (output.two_step || request.two_step)
+            && !self.second_press(now.mono, &request, &output.name)
+        {
             world.out.push(Effect::Again { request });
             return;
         }
         let place = (request.door.clone(), output.name.clone());
         self.pulses.retain(|_, until| *until > now.mono);
         if self.pulses.contains_key(&place) {
-            let done = Done { rule: Some(rule), ..done(request, Some(place.1), BuzzResult::AlreadyOpen) };
+            let done = Done {
+                rule: Some(rule),
+                ..done(request, Some(place.1), BuzzResult::AlreadyOpen)
+            };
             return finish(world, Decision::Granted, done);
         }
-        if let Some(intent) = self.intents.values_mut().find(|i| i.request.door == place.0 && i.output.name == place.1) {
+        if let Some(intent) = self
+            .intents
+            .values_mut()
+            .find(|i| i.request.door == place.0 && i.output.name == place.1)
+        {
             if intent.waiters.len() < WAITERS {
                 intent.waiters.push(request);
             } else {
-                let done = Done { rule: Some(rule), ..done(request, Some(place.1), BuzzResult::AlreadyOpen) };
+                let done = Done {
+                    rule: Some(rule),
+                    ..done(request, Some(place.1), BuzzResult::AlreadyOpen)
+                };
                 finish(world, Decision::Granted, done);
             }
             return;
         }
         if self.intents.len() >= self.config.intents || !self.rate.admit(now.mono, &request.door) {
             alarm(world, &request, "too many unlocks");
-            return refuse(world, request, BuzzResult::Denied, Some(rule), "too many unlocks of this door within a minute");
+            return refuse(
+                world,
+                request,
+                BuzzResult::Denied,
+                Some(rule),
+                "too many unlocks of this door within a minute",
+            );
         }
         self.grant(world, request, rule, output);
     }
@@ -172,38 +200,72 @@ impl Unlocks {
         entry.rule = Some(rule.clone());
         let record = world.journal.durable(entry);
         self.by_record.insert(record.id, id);
-        let state = State::Recording { record: record.id, deadline: now + self.config.record_timeout };
+        let state = State::Recording {
+            record: record.id,
+            deadline: now + self.config.record_timeout,
+        };
         let until = now + self.config.chain_timeout;
         self.intents.insert(
             id,
-            Intent { id, request, rule, output, state, since: now, until, waiters: Vec::new(), driver: None },
+            Intent {
+                id,
+                request,
+                rule,
+                output,
+                state,
+                since: now,
+                until,
+                waiters: Vec::new(),
+                driver: None,
+            },
         );
         world.out.push(Effect::Record(record));
     }
 
     /// The disk has the granted record: the first driver gets its turn, if the right still stands.
     pub fn recorded(&mut self, world: &mut World<'_>, record: RecordId) {
-        let Some(id) = self.by_record.remove(&record) else { return };
-        let Some(intent) = self.intents.get_mut(&id) else { return };
+        let Some(id) = self.by_record.remove(&record) else {
+            return;
+        };
+        let Some(intent) = self.intents.get_mut(&id) else {
+            return;
+        };
         if judge(world, &intent.request).is_err() {
-            return self.end(world, id, BuzzResult::Denied, Some("the right was withdrawn".into()));
+            return self.end(
+                world,
+                id,
+                BuzzResult::Denied,
+                Some("the right was withdrawn".into()),
+            );
         }
         match intent.first(world.now.mono, self.config.driver_timeout) {
             Some(drive) => world.out.push(Effect::Drive(drive)),
-            None => self.end(world, id, BuzzResult::Unreachable, Some("the output has no driver".into())),
+            None => self.end(
+                world,
+                id,
+                BuzzResult::Unreachable,
+                Some("the output has no driver".into()),
+            ),
         }
     }
 
     /// The store could not commit the record: nothing is driven.
     pub fn record_failed(&mut self, world: &mut World<'_>, record: RecordId) {
         if let Some(id) = self.by_record.remove(&record) {
-            self.end(world, id, BuzzResult::NotRecorded, Some("the log could not be written".into()));
+            self.end(
+                world,
+                id,
+                BuzzResult::NotRecorded,
+                Some("the log could not be written".into()),
+            );
         }
     }
 
     /// A driver's word on its attempt.
     pub fn outcome(&mut self, world: &mut World<'_>, id: IntentId, attempt: u8, outcome: Outcome) {
-        let Some(intent) = self.intents.get_mut(&id) else { return };
+        let Some(intent) = self.intents.get_mut(&id) else {
+            return;
+        };
         match intent.outcome(world.now.mono, attempt, outcome, self.config.driver_timeout) {
             Verdict::Finished { result, detail } => self.end(world, id, result, detail),
             Verdict::Next(drive) => world.out.push(Effect::Drive(drive)),
@@ -214,32 +276,69 @@ impl Unlocks {
     /// The call is over: an intent that has not reached the relay dies with it.
     pub fn call_ended(&mut self, world: &mut World<'_>, call: &str) {
         let waiting = |intent: &&Intent| {
-            intent.request.call.as_deref() == Some(call) && matches!(intent.state, State::Recording { .. })
+            intent.request.call.as_deref() == Some(call)
+                && matches!(intent.state, State::Recording { .. })
         };
-        let dead: Vec<IntentId> = self.intents.values().filter(waiting).map(|intent| intent.id).collect();
+        let dead: Vec<IntentId> = self
+            .intents
+            .values()
+            .filter(waiting)
+            .map(|intent| intent.id)
+            .collect();
         for id in dead {
-            self.end(world, id, BuzzResult::Denied, Some("the call ended before the record was written".into()));
+            self.end(
+                world,
+                id,
+                BuzzResult::Denied,
+                Some("the call ended before the record was written".into()),
+            );
         }
     }
 
     /// Deadlines that have passed.
     pub fn timeout(&mut self, world: &mut World<'_>) {
         let now = world.now.mono;
-        let late: Vec<IntentId> = self.intents.values().filter(|i| i.deadline() <= now).map(|i| i.id).collect();
+        let late: Vec<IntentId> = self
+            .intents
+            .values()
+            .filter(|i| i.deadline() <= now)
+            .map(|i| i.id)
+            .collect();
         for id in late {
-            let Some(intent) = self.intents.get(&id) else { continue };
+            let Some(intent) = self.intents.get(&id) else {
+                continue;
+            };
             match intent.state {
                 State::Recording { .. } => {
-                    alarm(world, &intent.request, "the log did not take a record in time");
-                    self.end(world, id, BuzzResult::NotRecorded, Some("the log did not take the record in time".into()));
+                    alarm(
+                        world,
+                        &intent.request,
+                        "the log did not take a record in time",
+                    );
+                    self.end(
+                        world,
+                        id,
+                        BuzzResult::NotRecorded,
+                        Some("the log did not take the record in time".into()),
+                    );
                 }
-                State::Driving { attempt, .. } => self.outcome(world, id, attempt, Outcome::TimedOut),
+                State::Driving { attempt, .. } => {
+                    self.outcome(world, id, attempt, Outcome::TimedOut)
+                }
             }
         }
     }
 
-    fn end(&mut self, world: &mut World<'_>, id: IntentId, result: BuzzResult, detail: Option<String>) {
-        let Some(intent) = self.intents.remove(&id) else { return };
+    fn end(
+        &mut self,
+        world: &mut World<'_>,
+        id: IntentId,
+        result: BuzzResult,
+        detail: Option<String>,
+    ) {
+        let Some(intent) = self.intents.remove(&id) else {
+            return;
+        };
         if let State::Recording { record, .. } = intent.state {
             self.by_record.remove(&record);
         }
@@ -247,7 +346,8 @@ impl Unlocks {
         let output = intent.output.name;
         if result.is_success() {
             let until = world.now.mono + intent.output.pulse;
-            self.pulses.insert((intent.request.door.clone(), output.clone()), until);
+            self.pulses
+                .insert((intent.request.door.clone(), output.clone()), until);
         }
         let mut entry = entry(world, Kind::UnlockResult, &intent.request);
         entry.output = Some(output.clone());
@@ -259,8 +359,15 @@ impl Unlocks {
         let record = world.journal.record(entry);
         world.out.push(Effect::Record(record));
         for waiter in intent.waiters {
-            let result = if result.is_success() { BuzzResult::AlreadyOpen } else { result };
-            let done = Done { rule: Some(intent.rule.clone()), ..done(waiter, Some(output.clone()), result) };
+            let result = if result.is_success() {
+                BuzzResult::AlreadyOpen
+            } else {
+                result
+            };
+            let done = Done {
+                rule: Some(intent.rule.clone()),
+                ..done(waiter, Some(output.clone()), result)
+            };
             finish(world, Decision::Granted, done);
         }
         let mut done = done(intent.request, Some(output), result);
@@ -275,22 +382,35 @@ impl Unlocks {
     /// Is this the second press of a two-step unlock? Remembers a first one.
     fn second_press(&mut self, now: Instant, request: &Request, output: &str) -> bool {
         self.first_presses.retain(|_, until| *until > now);
-        let press = (request.who.clone(), request.door.clone(), output.to_owned(), request.call.clone());
+        let press = (
+            request.who.clone(),
+            request.door.clone(),
+            output.to_owned(),
+            request.call.clone(),
+        );
         if self.first_presses.remove(&press).is_some() {
             return true;
         }
         if self.first_presses.len() >= FIRST_PRESSES {
-            let oldest = self.first_presses.iter().min_by_key(|(_, until)| **until).map(|(press, _)| press.clone());
+            let oldest = self
+                .first_presses
+                .iter()
+                .min_by_key(|(_, until)| **until)
+                .map(|(press, _)| press.clone());
             oldest.and_then(|press| self.first_presses.remove(&press));
         }
-        self.first_presses.insert(press, now + self.config.second_press);
+        self.first_presses
+            .insert(press, now + self.config.second_press);
         false
     }
 }
 
 /// The policy's word: the rule and the output, or why not. Right before output, so that nobody without the right learns
 /// what exists.
-fn judge(world: &World<'_>, request: &Request) -> Result<(String, OutputDef), (BuzzResult, Option<String>, String)> {
+fn judge(
+    world: &World<'_>,
+    request: &Request,
+) -> Result<(String, OutputDef), (BuzzResult, Option<String>, String)> {
     let query = OpenQuery {
         actor: &request.actor,
         door: &request.door,
@@ -300,13 +420,33 @@ fn judge(world: &World<'_>, request: &Request) -> Result<(String, OutputDef), (B
     };
     match world.plan.may_open(world.directory, world.facts, &query) {
         Policy::Allow { rule, output, .. } => {
-            let found = world.plan.door(&request.door).and_then(|door| door.outputs.iter().find(|o| o.name == output));
-            let missing = || (BuzzResult::NoOutput, Some(rule.to_string()), format!("no output \"{output}\""));
-            found.cloned().map(|output| (rule.to_string(), output)).ok_or_else(missing)
+            let found = world
+                .plan
+                .door(&request.door)
+                .and_then(|door| door.outputs.iter().find(|o| o.name == output));
+            let missing = || {
+                (
+                    BuzzResult::NoOutput,
+                    Some(rule.to_string()),
+                    format!("no output \"{output}\""),
+                )
+            };
+            found
+                .cloned()
+                .map(|output| (rule.to_string(), output))
+                .ok_or_else(missing)
         }
         Policy::Deny { rule, reason } => {
-            let result = if reason == DenyReason::NoSuchOutput { BuzzResult::NoOutput } else { BuzzResult::Denied };
-            Err((result, rule.map(|rule| rule.to_string()), reason.to_string()))
+            let result = if reason == DenyReason::NoSuchOutput {
+                BuzzResult::NoOutput
+            } else {
+                BuzzResult::Denied
+            };
+            Err((
+                result,
+                rule.map(|rule| rule.to_string()),
+                reason.to_string(),
+            ))
         }
     }
 }
@@ -323,7 +463,16 @@ fn entry(world: &World<'_>, kind: Kind, request: &Request) -> Entry {
 }
 
 fn done(request: Request, output: Option<String>, result: BuzzResult) -> Done {
-    Done { request, output, intent: None, result, rule: None, driver: None, detail: None, latency: Duration::ZERO }
+    Done {
+        request,
+        output,
+        intent: None,
+        result,
+        rule: None,
+        driver: None,
+        detail: None,
+        latency: Duration::ZERO,
+    }
 }
 
 /// Answers a request that starts no intent of its own, and records it.
@@ -339,9 +488,19 @@ fn finish(world: &mut World<'_>, decision: Decision, done: Done) {
     world.out.push(Effect::Done(Box::new(done)));
 }
 
-fn refuse(world: &mut World<'_>, request: Request, result: BuzzResult, rule: Option<String>, why: &str) {
+fn refuse(
+    world: &mut World<'_>,
+    request: Request,
+    result: BuzzResult,
+    rule: Option<String>,
+    why: &str,
+) {
     let output = request.output.clone();
-    let done = Done { rule, detail: Some(why.to_owned()), ..done(request, output, result) };
+    let done = Done {
+        rule,
+        detail: Some(why.to_owned()),
+        ..done(request, output, result)
+    };
     finish(world, Decision::Denied, done);
 }
 

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use dialplan::{Actor, Device, Directory, Facts, LegState, Method, Owner, Plan};
 use proptest::prelude::*;
-use rand::rngs::StdRng;
 use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 use super::*;
+use crate::Now;
 use crate::audit::{Decision, Journal, Kind, RecordId};
 use crate::buzz::BuzzResult;
-use crate::Now;
 
 const PLAN: &str = r#"
 site "elm-court" tz="Europe/Prague" { calendar "always" { weekly "daily 00:00-24:00" } }
@@ -36,22 +36,36 @@ struct Bench {
     out: Vec<Effect>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "one origin for the virtual clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one origin for the virtual clock"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
 
-fn device(id: &str, owner: Owner) -> Device {
-    Device { id: id.into(), owner, label: None, revoked: false }
+/// A door and a desk phone, the latter revoked or not.
+fn directory(revoked: bool) -> Directory {
+    let device = |id: &str, owner, revoked| Device {
+        id: id.into(),
+        owner,
+        label: None,
+        revoked,
+    };
+    let devices = [
+        device("desk-1", Owner::Desk("desk".into()), revoked),
+        device("lobby", Owner::Door("lobby".into()), false),
+    ];
+    Directory::new([], [], devices)
 }
 
 impl Bench {
     fn new() -> Self {
         let loaded = dialplan::load(PLAN, "plan.kdl", &|_| None);
-        let plan = loaded.plan.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
-        let mut directory = Directory::default();
-        directory.devices.insert("desk-1".into(), device("desk-1", Owner::Desk("desk".into())));
-        directory.devices.insert("lobby".into(), device("lobby", Owner::Door("lobby".into())));
+        let plan = loaded
+            .plan
+            .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        let directory = directory(false);
         let civil: jiff::Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
         Self {
             plan: Arc::new(plan),
@@ -60,7 +74,10 @@ impl Bench {
             journal: Journal::new("elm-court"),
             rng: StdRng::seed_from_u64(1),
             unlocks: Unlocks::new(Config::default(), None),
-            now: Now { mono: origin(), civil },
+            now: Now {
+                mono: origin(),
+                civil,
+            },
             out: Vec::new(),
         }
     }
@@ -101,7 +118,11 @@ impl Bench {
 
     fn pass(&mut self, time: Duration) {
         self.now.mono += time;
-        self.now.civil = self.now.civil.saturating_add(jiff::SignedDuration::try_from(time).unwrap()).unwrap();
+        self.now.civil = self
+            .now
+            .civil
+            .saturating_add(jiff::SignedDuration::try_from(time).unwrap())
+            .unwrap();
         self.facts.at = self.now.civil;
         self.world(|unlocks, world| unlocks.timeout(world));
     }
@@ -155,7 +176,10 @@ fn a_granted_press_is_recorded_then_driven_then_reported() {
     let mut bench = Bench::new();
     bench.desk_presses();
     assert_eq!(bench.kinds(), [(Kind::Unlock, Some(Decision::Granted))]);
-    assert!(bench.drives().is_empty(), "nothing is driven before the commit");
+    assert!(
+        bench.drives().is_empty(),
+        "nothing is driven before the commit"
+    );
     bench.commit();
     assert_eq!(bench.drives().len(), 1);
     bench.outcome(Outcome::Opened);
@@ -195,12 +219,19 @@ fn a_second_press_within_the_pulse_is_not_driven_twice() {
     bench.commit();
     bench.outcome(Outcome::Opened);
     bench.desk_presses();
-    assert_eq!(bench.results(), [BuzzResult::Opened, BuzzResult::AlreadyOpen]);
+    assert_eq!(
+        bench.results(),
+        [BuzzResult::Opened, BuzzResult::AlreadyOpen]
+    );
     bench.pass(Duration::from_secs(5));
     bench.out.clear();
     bench.desk_presses();
     bench.commit();
-    assert_eq!(bench.drives().len(), 1, "after the pulse a press is a new one");
+    assert_eq!(
+        bench.drives().len(),
+        1,
+        "after the pulse a press is a new one"
+    );
 }
 
 #[test]
@@ -211,7 +242,10 @@ fn presses_while_it_opens_share_one_opening() {
     bench.commit();
     assert_eq!(bench.drives().len(), 1);
     bench.outcome(Outcome::Opened);
-    assert_eq!(bench.results(), [BuzzResult::AlreadyOpen, BuzzResult::Opened]);
+    assert_eq!(
+        bench.results(),
+        [BuzzResult::AlreadyOpen, BuzzResult::Opened]
+    );
 }
 
 #[test]
@@ -253,7 +287,10 @@ fn a_silent_driver_times_out() {
     let mut bench = Bench::new();
     bench.desk_presses();
     bench.commit();
-    assert_eq!(bench.unlocks.next_timeout(), Some(bench.now.mono + Config::default().driver_timeout));
+    assert_eq!(
+        bench.unlocks.next_timeout(),
+        Some(bench.now.mono + Config::default().driver_timeout)
+    );
     bench.pass(Config::default().driver_timeout);
     assert_eq!(bench.results(), [BuzzResult::TimedOut]);
 }
@@ -265,7 +302,9 @@ fn an_outcome_of_an_attempt_that_is_over_changes_nothing() {
     bench.commit();
     let drive = bench.drives()[0].clone();
     bench.outcome(Outcome::Refused("503".into()));
-    bench.world(|unlocks, world| unlocks.outcome(world, drive.intent, drive.attempt, Outcome::Opened));
+    bench.world(|unlocks, world| {
+        unlocks.outcome(world, drive.intent, drive.attempt, Outcome::Opened)
+    });
     assert_eq!(bench.results(), [BuzzResult::Refused]);
 }
 
@@ -273,7 +312,7 @@ fn an_outcome_of_an_attempt_that_is_over_changes_nothing() {
 fn a_right_withdrawn_between_record_and_relay_opens_nothing() {
     let mut bench = Bench::new();
     bench.desk_presses();
-    bench.directory.devices.get_mut("desk-1").unwrap().revoked = true;
+    bench.directory = directory(true);
     bench.commit();
     assert!(bench.drives().is_empty());
     assert_eq!(bench.results(), [BuzzResult::Denied]);
@@ -315,7 +354,10 @@ fn a_second_step_that_comes_too_late_is_a_first() {
     bench.press("desk-1", Some("vault"), LegState::Answered);
     bench.pass(Config::default().second_press);
     bench.press("desk-1", Some("vault"), LegState::Answered);
-    assert!(matches!(bench.out.as_slice(), [Effect::Again { .. }, Effect::Again { .. }]));
+    assert!(matches!(
+        bench.out.as_slice(),
+        [Effect::Again { .. }, Effect::Again { .. }]
+    ));
 }
 
 #[test]
@@ -366,7 +408,7 @@ proptest! {
                 },
                 6 => bench.pass(Duration::from_millis(u64::from(n) * 40)),
                 7 => bench.world(|unlocks, world| unlocks.call_ended(world, "c1")),
-                _ => bench.directory.devices.get_mut("desk-1").unwrap().revoked = n % 4 == 0,
+                _ => bench.directory = directory(n % 4 == 0),
             }
             for drive in bench.drives().into_iter().skip(seen) {
                 seen += 1;
