@@ -82,11 +82,13 @@ pub fn read(mut bytes: &[u8], mut take: impl FnMut(Item)) -> usize {
         match kind {
             SR => read_report(body, count, true, &mut take),
             RR => read_report(body, count, false, &mut take),
-            BYE => body.as_chunks::<4>().0.iter().take(count).for_each(|ssrc| {
-                take(Item::Bye {
-                    ssrc: u32::from_be_bytes(*ssrc),
-                })
-            }),
+            BYE => {
+                for ssrc in body.as_chunks::<4>().0.iter().take(count) {
+                    take(Item::Bye {
+                        ssrc: u32::from_be_bytes(*ssrc),
+                    });
+                }
+            }
             _ => {}
         }
         packets += 1;

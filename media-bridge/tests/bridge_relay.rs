@@ -35,7 +35,10 @@ fn both_directions_flow_and_are_counted() {
     assert_eq!(rig.heard_by(B).len(), 5);
     assert_eq!(rig.heard_by(A).len(), 3);
     let stats = rig.stats(A);
-    assert_eq!((stats.packets_in, stats.packets_out, stats.octets_in), (5, 3, 800));
+    assert_eq!(
+        (stats.packets_in, stats.packets_out, stats.octets_in),
+        (5, 3, 800)
+    );
     assert!(!stats.transcoded);
 }
 
@@ -72,8 +75,14 @@ fn a_change_of_partner_is_not_heard_as_a_jump() {
 fn from_ringback_to_live_the_stream_goes_on() {
     let mut rig = Rig::pair(Codec::Pcma, Codec::Pcma);
     rig.command(Command::Part { leg: A });
-    let tone = Tone::Ringback { country: media_bridge::tone::Country::default() };
-    rig.command(Command::Play { leg: A, tone, repeat: true });
+    let tone = Tone::Ringback {
+        country: media_bridge::tone::Country::default(),
+    };
+    rig.command(Command::Play {
+        leg: A,
+        tone,
+        repeat: true,
+    });
     rig.pass(199);
     rig.command(Command::Join { a: A, b: B });
     rig.pass(1);
@@ -95,7 +104,10 @@ fn loss_stays_visible_and_copies_do_not_pass() {
     phone.talk(&mut rig, 1);
     let heard = rig.heard_by(B);
     assert_eq!(heard.len(), 4);
-    let step = heard[3].header().sequence.wrapping_sub(heard[2].header().sequence);
+    let step = heard[3]
+        .header()
+        .sequence
+        .wrapping_sub(heard[2].header().sequence);
     assert_eq!(step, 3);
     assert_eq!(rig.stats(A).lost, 2);
 }
@@ -114,9 +126,15 @@ fn hold_stops_both_ways_and_resuming_is_no_jump() {
     a.talk(&mut rig, 2);
     let heard = rig.heard_by(B);
     assert_eq!(heard.len(), 4);
-    assert_eq!(heard[2].header().sequence, heard[1].header().sequence.wrapping_add(1));
-    let silent = heard[2].header().timestamp.wrapping_sub(heard[1].header().timestamp);
-    assert_eq!(silent, 6 * 160, "real time went on");
+    assert_eq!(
+        heard[2].header().sequence,
+        heard[1].header().sequence.wrapping_add(1)
+    );
+    let silent = heard[2]
+        .header()
+        .timestamp
+        .wrapping_sub(heard[1].header().timestamp);
+    assert_eq!(silent, 11 * 160, "real time went on");
     assert!(rig.heard_by(A).is_empty());
 }
 
@@ -155,21 +173,36 @@ fn an_unagreed_payload_type_is_dropped_and_counted() {
 
 #[test]
 fn a_prompt_plays_once_on_the_legs_clock_and_says_so() {
-    let prompt = Prompt { rate: media_bridge::codec::Rate::Hz8000, pcm: vec![1_000; 8 * 90].into() };
+    let prompt = Prompt {
+        rate: media_bridge::codec::Rate::Hz8000,
+        pcm: vec![1_000; 8 * 90].into(),
+    };
     let prompts = [("welcome".into(), prompt)].into_iter().collect();
-    let mut rig =
-        Rig::with(BridgeConfig { prompts: std::sync::Arc::new(prompts), ..Default::default() });
+    let mut rig = Rig::with(BridgeConfig {
+        prompts: std::sync::Arc::new(prompts),
+        ..Default::default()
+    });
     for codec in [Codec::Pcmu, Codec::G722, Codec::Opus, Codec::L16] {
         rig.open(config(A, codec));
-        rig.command(Command::Play { leg: A, tone: Tone::Prompt("welcome".into()), repeat: false });
+        rig.command(Command::Play {
+            leg: A,
+            tone: Tone::Prompt("welcome".into()),
+            repeat: false,
+        });
         let started = rig.now;
         rig.pass(200);
         let heard = rig.heard_by(A);
         assert_eq!(heard.len(), 5, "90 ms are five packets, {codec:?}");
         assert_continuous(&heard, codec.rtp_clock() / 50);
-        let times: Vec<_> = heard.iter().map(|sent| (sent.at - started).as_millis()).collect();
+        let times: Vec<_> = heard
+            .iter()
+            .map(|sent| (sent.at - started).as_millis())
+            .collect();
         assert_eq!(times, [0, 20, 40, 60, 80]);
-        assert_eq!(std::mem::take(&mut rig.events), [Event::PlayDone { leg: A }]);
+        assert_eq!(
+            std::mem::take(&mut rig.events),
+            [Event::PlayDone { leg: A }]
+        );
         rig.command(Command::Close { leg: A });
         rig.sent.clear();
         rig.events.clear();
@@ -180,7 +213,11 @@ fn a_prompt_plays_once_on_the_legs_clock_and_says_so() {
 fn an_unknown_prompt_is_done_at_once() {
     let mut rig = Rig::new();
     rig.open(config(A, Codec::Pcmu));
-    rig.command(Command::Play { leg: A, tone: Tone::Prompt("nowhere".into()), repeat: true });
+    rig.command(Command::Play {
+        leg: A,
+        tone: Tone::Prompt("nowhere".into()),
+        repeat: true,
+    });
     assert_eq!(rig.events, [Event::PlayDone { leg: A }]);
 }
 
@@ -189,22 +226,44 @@ fn while_a_tone_plays_the_partner_is_not_heard_until_it_is_stopped() {
     let mut rig = Rig::pair(Codec::Pcmu, Codec::Pcmu);
     let mut phone = Phone::new(A, Codec::Pcmu);
     phone.talk(&mut rig, 2);
-    rig.command(Command::Play { leg: B, tone: Tone::Beep, repeat: true });
+    rig.command(Command::Play {
+        leg: B,
+        tone: Tone::Beep,
+        repeat: true,
+    });
     phone.talk(&mut rig, 3);
     rig.command(Command::StopPlay { leg: B });
     phone.talk(&mut rig, 2);
     let heard = rig.heard_by(B);
-    let spoken = heard.iter().filter(|sent| sent.payload()[1..] == sent.payload()[..159]).count();
-    assert!(spoken >= 4, "four packets of the partner at least are constant");
+    let spoken = heard
+        .iter()
+        .filter(|sent| sent.payload()[1..] == sent.payload()[..159])
+        .count();
+    assert!(
+        spoken >= 4,
+        "four packets of the partner at least are constant"
+    );
     for pair in heard.windows(2) {
-        assert_eq!(pair[1].header().sequence, pair[0].header().sequence.wrapping_add(1));
-        assert!(pair[1].header().timestamp.wrapping_sub(pair[0].header().timestamp) < 800);
+        assert_eq!(
+            pair[1].header().sequence,
+            pair[0].header().sequence.wrapping_add(1)
+        );
+        assert!(
+            pair[1]
+                .header()
+                .timestamp
+                .wrapping_sub(pair[0].header().timestamp)
+                < 800
+        );
     }
 }
 
 #[test]
 fn a_full_bridge_refuses_a_leg_and_serves_the_others() {
-    let mut rig = Rig::with(BridgeConfig { max_legs: 1, ..Default::default() });
+    let mut rig = Rig::with(BridgeConfig {
+        max_legs: 1,
+        ..Default::default()
+    });
     rig.open(config(A, Codec::Pcmu));
     rig.open(config(B, Codec::Pcmu));
     assert!(matches!(rig.events[..], [Event::Closed { leg, .. }] if leg == B));
@@ -221,7 +280,14 @@ fn a_packet_or_command_for_a_leg_that_is_gone_is_counted() {
     Phone::new(B, Codec::Pcmu).talk(&mut rig, 1);
     rig.command(Command::StopPlay { leg: B });
     Phone::new(A, Codec::Pcmu).talk(&mut rig, 1);
-    assert!(rig.heard_by(B).iter().all(|sent| media_bridge::rtp::is_rtcp(&sent.bytes)));
+    assert!(
+        rig.heard_by(B)
+            .iter()
+            .all(|sent| media_bridge::rtp::is_rtcp(&sent.bytes))
+    );
     let counters = rig.bridge.counters();
-    assert_eq!((counters.unknown_leg, counters.misdirected_commands), (1, 1));
+    assert_eq!(
+        (counters.unknown_leg, counters.misdirected_commands),
+        (1, 1)
+    );
 }

@@ -38,7 +38,11 @@ fn digits_injected_from_elsewhere_count_for_nothing() {
     assert_eq!(rig.digits(), "");
     assert_eq!(rig.stats(A).dropped_foreign, 3);
     rig.rtp(A, phone.from, &forged);
-    assert_eq!(rig.digits(), "9", "the same packet from the phone itself is a press");
+    assert_eq!(
+        rig.digits(),
+        "9",
+        "the same packet from the phone itself is a press"
+    );
 }
 
 #[test]
@@ -87,7 +91,13 @@ fn a_port_behind_nat_is_learnt_once() {
     let mut thief = phone.clone();
     thief.from = at("198.51.100.7:61235");
     thief.talk(&mut rig, 2);
-    assert_eq!(rig.events, [Event::Latched { leg: A, from: phone.from }]);
+    assert_eq!(
+        rig.events,
+        [Event::Latched {
+            leg: A,
+            from: phone.from
+        }]
+    );
     rig.update(natted.clone()); // a re-INVITE that changes nothing keeps the lock
     thief.talk(&mut rig, 1);
     Phone::new(B, Codec::Pcmu).talk(&mut rig, 1);
@@ -95,7 +105,10 @@ fn a_port_behind_nat_is_learnt_once() {
     natted.remote_rtp = at("10.0.0.6:40000");
     rig.update(natted); // a new remote opens it again
     thief.talk(&mut rig, 1);
-    assert!(rig.events.contains(&Event::Latched { leg: A, from: thief.from }));
+    assert!(rig.events.contains(&Event::Latched {
+        leg: A,
+        from: thief.from
+    }));
 }
 
 #[test]
@@ -103,7 +116,12 @@ fn reports_from_elsewhere_are_foreign_too() {
     let mut rig = Rig::pair(Codec::Pcmu, Codec::Pcmu);
     let mut packet = [0; rtcp::MAX_WRITTEN_BYTES];
     let length = rtcp::write(&mut packet, 1, None, None, b"x", true);
-    rig.receive(A, Component::Rtcp, at("203.0.113.66:40001"), &packet[..length]);
+    rig.receive(
+        A,
+        Component::Rtcp,
+        at("203.0.113.66:40001"),
+        &packet[..length],
+    );
     assert_eq!(rig.stats(A).dropped_foreign, 1);
     rig.receive(A, Component::Rtcp, at("192.0.2.1:40001"), &packet[..length]);
     assert_eq!(rig.stats(A).dropped_foreign, 1);

@@ -109,6 +109,7 @@ impl Bridge {
             filled_ms: 0,
             partner: None,
             feed,
+            spoken: config.codec,
             transcode: None,
             play: None,
             digits: None,

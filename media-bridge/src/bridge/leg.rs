@@ -52,6 +52,8 @@ pub(super) struct Leg {
     pub(super) partner: Option<u32>,
     /// The name under which this leg's audio feeds its partner.
     pub(super) feed: Feed,
+    /// The codec of its latest packet: the agreed one, or an alternate.
+    pub(super) spoken: Codec,
     /// From this leg to its partner, if their codecs differ.
     pub(super) transcode: Option<Box<Transcode>>,
     pub(super) play: Option<Box<Play>>,

@@ -79,13 +79,22 @@ impl Bridge {
         }
         match kind {
             Kind::Audio(codec) => {
+                if codec != leg.spoken {
+                    // Relayed and transcoded packets are numbered in different ways.
+                    leg.spoken = codec;
+                    self.feeds += 1;
+                    leg.feed = Feed(self.feeds);
+                    if let Some(transcode) = &mut leg.transcode {
+                        transcode.reset();
+                    }
+                }
                 let arrival = age.as_micros() * u128::from(codec.rtp_clock()) / 1_000_000;
                 #[expect(clippy::cast_possible_truncation, reason = "RTP time wraps")]
                 leg.source.time(arrival as u32, header.timestamp);
-                self.audio(now, index, codec, place, header, bytes);
+                self.audio(now, index, codec, place, &header, bytes);
             }
             Kind::Event { clock, agreed } => {
-                self.event(now, index, place, &header, clock, agreed, bytes)
+                self.event(now, index, place, &header, clock, agreed, bytes);
             }
             Kind::ComfortNoise => {
                 if let Some((leg, partner)) = self.legs.with_partner(index) {
@@ -103,7 +112,7 @@ impl Bridge {
         index: u32,
         codec: Codec,
         place: Place,
-        header: Header,
+        header: &Header,
         bytes: &mut [u8],
     ) {
         let Some((leg, partner)) = self.legs.with_partner(index) else {
@@ -124,7 +133,7 @@ impl Bridge {
             let Some(mut sink) = partner.sink(&mut self.buffers) else {
                 return;
             };
-            let (header, stats) = (&header, &mut leg.stats);
+            let stats = &mut leg.stats;
             let packet = Packet {
                 place,
                 header,
@@ -140,7 +149,7 @@ impl Bridge {
         };
         let payload = bytes.get_mut(header.payload.clone()).unwrap_or_default();
         let span = silence::span(codec, payload);
-        let Some(stamp) = partner.splice.relay(now, leg.feed, &header, span) else {
+        let Some(stamp) = partner.splice.relay(now, leg.feed, header, span) else {
             return;
         };
         let mut end = bytes.len();

@@ -106,7 +106,7 @@ impl Source {
                 missing: u16::try_from(step - 1).unwrap_or(0),
             };
         }
-        if ahead <= 0 && ahead >= -MAX_MISORDER {
+        if (-MAX_MISORDER..=0).contains(&ahead) {
             let bit = 1_u64 << ahead.unsigned_abs();
             if stream.window & bit != 0 {
                 return Place::Refused;

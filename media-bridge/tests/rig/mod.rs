@@ -46,7 +46,11 @@ pub fn config(leg: LegId, codec: Codec) -> LegConfig {
         send_payload: payload,
         receive_payload: payload,
         alternates: [].into_iter().collect(),
-        telephone_event: Some(TelephoneEvent { payload: 101, receive: 101, clock: codec.rtp_clock() }),
+        telephone_event: Some(TelephoneEvent {
+            payload: 101,
+            receive: 101,
+            clock: codec.rtp_clock(),
+        }),
         ptime_ms: 20,
         direction: Direction::SendRecv,
         opus: OpusParams::default(),
@@ -87,7 +91,12 @@ impl Rig {
 
     pub fn with(config: BridgeConfig) -> Self {
         let rng = Box::new(rand::rngs::StdRng::seed_from_u64(7));
-        Self { bridge: Bridge::new(config, rng), now: origin(), sent: vec![], events: vec![] }
+        Self {
+            bridge: Bridge::new(config, rng),
+            now: origin(),
+            sent: vec![],
+            events: vec![],
+        }
     }
 
     /// Two joined legs.
@@ -101,22 +110,39 @@ impl Rig {
 
     pub fn open(&mut self, config: LegConfig) {
         let leg = LegId(config.lease.0);
-        self.command(Command::Open { leg, config, feeds_keys: true });
+        self.command(Command::Open {
+            leg,
+            config,
+            feeds_keys: true,
+        });
     }
 
     pub fn update(&mut self, config: LegConfig) {
-        self.command(Command::Update { leg: LegId(config.lease.0), config });
+        self.command(Command::Update {
+            leg: LegId(config.lease.0),
+            config,
+        });
     }
 
     pub fn command(&mut self, command: Command) {
         let (now, sent, events) = (self.now, &mut self.sent, &mut self.events);
-        collect(now, self.bridge.handle(now, Input::Command(command)), sent, events);
+        collect(
+            now,
+            self.bridge.handle(now, Input::Command(command)),
+            sent,
+            events,
+        );
     }
 
     pub fn receive(&mut self, leg: LegId, component: Component, from: SocketAddr, bytes: &[u8]) {
         let (now, sent, events) = (self.now, &mut self.sent, &mut self.events);
         let mut bytes = bytes.to_vec();
-        let input = Input::Packet { leg, component, from, bytes: &mut bytes };
+        let input = Input::Packet {
+            leg,
+            component,
+            from,
+            bytes: &mut bytes,
+        };
         collect(now, self.bridge.handle(now, input), sent, events);
     }
 
@@ -171,8 +197,19 @@ fn collect(
 ) {
     for output in outputs {
         match output {
-            Output::Send { leg, component, to, bytes } => {
-                sent.push(Sent { leg, component, to, bytes: bytes.to_vec(), at: now });
+            Output::Send {
+                leg,
+                component,
+                to,
+                bytes,
+            } => {
+                sent.push(Sent {
+                    leg,
+                    component,
+                    to,
+                    bytes: bytes.to_vec(),
+                    at: now,
+                });
             }
             Output::Event(event) => events.push(event),
         }
@@ -207,7 +244,13 @@ impl Phone {
     pub fn packet(&mut self, payload_type: u8, payload: &[u8]) -> Vec<u8> {
         let (sequence, timestamp, ssrc) = (self.sequence, self.timestamp, self.ssrc);
         let marker = std::mem::take(&mut self.marker);
-        let stamp = Stamp { marker, payload_type, sequence, timestamp, ssrc };
+        let stamp = Stamp {
+            marker,
+            payload_type,
+            sequence,
+            timestamp,
+            ssrc,
+        };
         self.sequence = self.sequence.wrapping_add(1);
         [&stamp.header()[..], payload].concat()
     }
@@ -241,7 +284,11 @@ pub const TONE_AMPLITUDE: f64 = 10_000.0;
 impl Tone1k {
     pub fn new(codec: Codec) -> Self {
         let rate = codec.own_rate();
-        Self { encoder: codec::encoder(codec, rate, &OpusParams::default()).unwrap(), rate, at: 0 }
+        Self {
+            encoder: codec::encoder(codec, rate, &OpusParams::default()).unwrap(),
+            rate,
+            at: 0,
+        }
     }
 
     /// One encoded packet.
