@@ -19,6 +19,8 @@ mod interface;
 mod server;
 mod slab;
 mod success;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
