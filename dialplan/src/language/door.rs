@@ -26,8 +26,9 @@ const DRIVERS: [(&str, DriverKind); 7] = [
 ];
 
 /// Settings that are handed to the driver as written.
-const OPTIONS: [&str; 14] = [
+const OPTIONS: [&str; 15] = [
     "switch",
+    "path",
     "code",
     "url",
     "method",
