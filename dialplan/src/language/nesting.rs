@@ -44,15 +44,27 @@ pub(crate) fn too_deep(text: &str) -> Option<usize> {
 
 /// Braces and comment openings of a literal: left open at its end, and at most.
 fn braces(inside: &[u8]) -> (usize, usize) {
-    let (mut open, mut deepest) = (0_usize, 0_usize);
-    for (at, byte) in inside.iter().enumerate() {
-        match byte {
-            b'{' => open += 1,
-            b'*' if at > 0 && inside.get(at - 1) == Some(&b'/') => open += 1,
-            b'}' => open = open.saturating_sub(1),
-            b'/' if at > 0 && inside.get(at - 1) == Some(&b'*') => open = open.saturating_sub(1),
-            _ => {}
-        }
+    let (mut at, mut open, mut deepest) = (0, 0_usize, 0_usize);
+    while let Some(rest) = inside.get(at..).filter(|rest| !rest.is_empty()) {
+        at += match rest {
+            [b'/', b'*', ..] => {
+                open += 1;
+                2
+            }
+            [b'*', b'/', ..] => {
+                open = open.saturating_sub(1);
+                2
+            }
+            [b'{', ..] => {
+                open += 1;
+                1
+            }
+            [b'}', ..] => {
+                open = open.saturating_sub(1);
+                1
+            }
+            _ => 1,
+        };
         deepest = deepest.max(open);
     }
     (open, deepest)
