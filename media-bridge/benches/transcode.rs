@@ -1,5 +1,12 @@
 //! Cost of one 20 ms packet: decode, encode, and the whole way between two codecs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench fails by panicking"
+)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,5 +1,12 @@
 //! Every codec, every inner rate, every pair.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use media_bridge::OpusParams;
 use media_bridge::codec::{
     Codec, CodecError, MAX_PACKET_OCTETS, MAX_PACKET_SAMPLES, Rate, decoder, encoder,

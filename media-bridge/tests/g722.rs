@@ -1,5 +1,12 @@
 //! G.722 against an independent codec (`tests/vectors/g722/README.md`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use media_bridge::codec::{Decode, Encode, Rate, g722};
 
 const INPUT: &[u8] = include_bytes!("vectors/g722/input.s16le");

@@ -1,5 +1,12 @@
 //! Offer and answer by the sections of RFC 3264, and the devices of the field.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use media_bridge::offer_answer::{Direction, LegProfile, Negotiation, OfferError};
 use media_bridge::{Codec, Lease, LeaseId};
 

@@ -1,5 +1,12 @@
 //! What holds for every SDP.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use media_bridge::offer_answer::{Direction, LegProfile, Negotiation};
 use media_bridge::{Codec, Lease, LeaseId, parse_info};
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Digits: what they are, how they come (RTP events, INFO bodies), and how one press is counted once.
 
+#![deny(clippy::indexing_slicing)]
+
 mod digit;
 mod info;
 mod normaliser;

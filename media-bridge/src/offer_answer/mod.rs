@@ -10,6 +10,8 @@
 //! Nothing is changed by an offer until its answer: a refused one leaves what was agreed. Only plain RTP is agreed
 //! here; a line that demands SRTP is refused as a whole, never answered with less.
 
+#![deny(clippy::indexing_slicing)]
+
 mod body;
 mod direction;
 mod error;
@@ -34,7 +36,7 @@ pub use error::OfferError;
 /// What a leg may speak.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegProfile {
-    /// Codecs, preferred first.
+    /// Codecs, preferred first. An empty list means the default one: an offer must name something.
     pub codecs: Vec<Codec>,
     /// Offer and accept RFC 4733 digits.
     pub telephone_event: bool,
@@ -98,7 +100,10 @@ pub struct Negotiation {
 impl Negotiation {
     /// A leg that has said nothing yet. `origin_session_id` must be unique per host (RFC 8866 §5.2).
     #[must_use]
-    pub fn new(profile: LegProfile, lease: Lease, origin_session_id: u64) -> Self {
+    pub fn new(mut profile: LegProfile, lease: Lease, origin_session_id: u64) -> Self {
+        if profile.codecs.is_empty() {
+            profile.codecs = LegProfile::default().codecs;
+        }
         Self {
             profile,
             lease,
