@@ -19,6 +19,7 @@ pub mod directory;
 mod driver;
 pub mod files;
 mod media;
+mod metrics;
 pub mod shell;
 mod signalling;
 pub mod store;

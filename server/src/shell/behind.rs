@@ -1,0 +1,261 @@
+//! What is written behind the call path: registrations, call records and stories. Lost by a power cut, kept when
+//! the process is killed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use intercom::{Cdr, Now, Story};
+use sip_proxy::location::{Binding, BindingChange};
+use sip_proxy::{Flow, Transport};
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+use crate::signalling::Behind;
+use crate::store::{BindingRow, BindingWrite, CallRow, Store};
+
+/// Registrations written in one transaction at most.
+const BATCH: usize = 512;
+/// Records whose story has not come yet. Overflow rule: the oldest is written without one.
+const UNPAIRED: usize = 256;
+
+/// A call that ended, for whoever watches (the demo).
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) cdr: Arc<Cdr>,
+    pub(crate) story: Arc<Vec<String>>,
+}
+
+/// Writes until signalling ends and everything that waited is written.
+pub(crate) async fn write(
+    store: Store,
+    mut items: mpsc::Receiver<Behind>,
+    metrics: Arc<Metrics>,
+    watcher: Option<mpsc::Sender<Ended>>,
+) {
+    let mut unpaired: VecDeque<Box<Cdr>> = VecDeque::new();
+    let mut bindings: Vec<BindingWrite> = Vec::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    while items.recv_many(&mut batch, BATCH).await > 0 {
+        for item in batch.drain(..) {
+            match item {
+                Behind::Bindings(now, changes) => {
+                    bindings.extend(changes.iter().map(|change| binding_write(now, change)));
+                }
+                Behind::Unlocked(latency) => {
+                    metrics.latencies.unlock.observe(latency.as_secs_f64())
+                }
+                Behind::Call(cdr) => {
+                    observe(&metrics, &cdr);
+                    unpaired.push_back(cdr);
+                    if unpaired.len() > UNPAIRED
+                        && let Some(cdr) = unpaired.pop_front()
+                    {
+                        save_call(&store, &cdr, &[]).await;
+                    }
+                }
+                Behind::Story(story) => {
+                    let Some(place) = unpaired.iter().position(|cdr| cdr.call == story.call) else {
+                        continue;
+                    };
+                    let Some(cdr) = unpaired.remove(place) else {
+                        continue;
+                    };
+                    let lines = lines(&story);
+                    save_call(&store, &cdr, &lines).await;
+                    if let Some(watcher) = &watcher {
+                        // Whoever watches too slowly misses a call; the store has it.
+                        let _ = watcher.try_send(Ended {
+                            cdr: Arc::from(cdr),
+                            story: Arc::new(lines),
+                        });
+                    }
+                }
+            }
+        }
+        if !bindings.is_empty() {
+            if let Err(error) = store.save_bindings(&bindings).await {
+                tracing::error!(%error, lost = bindings.len(), "registrations could not be written");
+            }
+            bindings.clear();
+        }
+    }
+    for cdr in unpaired {
+        save_call(&store, &cdr, &[]).await;
+    }
+}
+
+async fn save_call(store: &Store, cdr: &Cdr, story: &[String]) {
+    let row = call_row(cdr);
+    if let Err(error) = store.save_call(&row, story).await {
+        tracing::error!(%error, call = %row.call, "call record could not be written");
+    }
+}
+
+fn lines(story: &Story) -> Vec<String> {
+    story.to_string().lines().map(str::to_owned).collect()
+}
+
+fn observe(metrics: &Metrics, cdr: &Cdr) {
+    let seconds = |after: Option<Duration>| after.map(|after| after.as_secs_f64());
+    for (histogram, value) in [
+        (&metrics.latencies.route_decision, seconds(cdr.routed_after)),
+        (&metrics.latencies.ringing, seconds(cdr.rang_after)),
+        (&metrics.latencies.answer, seconds(cdr.answered_after)),
+    ] {
+        if let Some(value) = value {
+            histogram.observe(value);
+        }
+    }
+}
+
+/// The row a call is found by, with the whole record in it.
+fn call_row(cdr: &Cdr) -> CallRow {
+    let ended = cdr
+        .started
+        .checked_add(cdr.ended_after)
+        .unwrap_or(cdr.started);
+    let caller = match &cdr.door {
+        Some(door) => format!("door:{door}"),
+        None => format!("device:{}", cdr.caller),
+    };
+    let outcome = serde_json::to_value(cdr.end)
+        .ok()
+        .and_then(|end| end.as_str().map(str::to_owned));
+    CallRow {
+        call: cdr.call.clone(),
+        started: cdr.started,
+        ended,
+        caller,
+        dialled: cdr.dialled.clone().unwrap_or_default(),
+        outcome: match (&cdr.winner, outcome) {
+            (Some(_), _) => "answered".to_owned(),
+            (None, end) => end.unwrap_or_default(),
+        },
+        record: serde_json::to_string(cdr).unwrap_or_default(),
+    }
+}
+
+fn binding_write(now: Now, change: &BindingChange) -> BindingWrite {
+    match change {
+        BindingChange::Added { aor, binding }
+        | BindingChange::Refreshed { aor, binding }
+        | BindingChange::Moved { aor, binding, .. } => {
+            BindingWrite::Put(Box::new(row(now, aor, binding)))
+        }
+        BindingChange::Removed { aor, contact, .. } => BindingWrite::Remove {
+            aor: aor.to_string(),
+            contact: contact.clone(),
+        },
+    }
+}
+
+fn row(now: Now, aor: &str, binding: &Binding) -> BindingRow {
+    let left = binding.expires.saturating_duration_since(now.mono);
+    BindingRow {
+        aor: aor.to_owned(),
+        contact: binding.contact.clone(),
+        transport: binding.flow.transport.as_param().to_owned(),
+        local: binding.flow.local.to_string(),
+        remote: binding.flow.remote.to_string(),
+        path: binding.path.clone(),
+        call_id: binding.call_id.clone(),
+        cseq: binding.cseq,
+        q: binding.q,
+        instance: binding.instance.clone(),
+        reg_id: binding.reg_id,
+        user_agent: binding.user_agent.clone(),
+        expires: now.civil.checked_add(left).unwrap_or(now.civil),
+    }
+}
+
+/// A stored registration, for the location service. `None` for a row this version cannot read: the device
+/// registers again. A stream's connection did not survive the restart; the remote address may still be dialled.
+pub(crate) fn restored(now: Now, row: BindingRow) -> Option<(String, Binding)> {
+    let flow = Flow {
+        transport: Transport::from_token(&row.transport)?,
+        local: row.local.parse().ok()?,
+        remote: row.remote.parse().ok()?,
+        connection: None,
+    };
+    let left = Duration::try_from(row.expires.duration_since(now.civil)).ok()?;
+    let binding = Binding {
+        contact: row.contact,
+        flow,
+        path: row.path,
+        call_id: row.call_id,
+        cseq: row.cseq,
+        q: row.q,
+        instance: row.instance,
+        reg_id: row.reg_id,
+        user_agent: row.user_agent,
+        expires: now.mono + left,
+    };
+    Some((row.aor, binding))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_binding_survives_the_store_with_the_time_it_has_left() {
+        let now = Now {
+            mono: Instant::now(),
+            civil: jiff::Timestamp::now(),
+        };
+        let binding = Binding {
+            contact: "sip:desk@192.0.2.7:5070".into(),
+            flow: Flow {
+                transport: Transport::Udp,
+                local: "192.0.2.1:5060".parse().unwrap(),
+                remote: "192.0.2.7:5070".parse().unwrap(),
+                connection: None,
+            },
+            path: vec!["<sip:edge.example;lr>".into()],
+            call_id: "reg-1".into(),
+            cseq: 4,
+            q: 700,
+            instance: Some("urn:uuid:1".into()),
+            reg_id: Some(1),
+            user_agent: Some("Phone/1".into()),
+            expires: now.mono + Duration::from_secs(60),
+        };
+        let change = BindingChange::Added {
+            aor: "sip:desk@example.org".into(),
+            binding: binding.clone(),
+        };
+        let BindingWrite::Put(row) = binding_write(now, &change) else {
+            panic!("an added binding is put")
+        };
+        assert_eq!(
+            restored(now, *row),
+            Some(("sip:desk@example.org".to_owned(), binding))
+        );
+    }
+
+    #[test]
+    fn a_row_of_an_unknown_transport_is_left_out() {
+        let now = Now {
+            mono: Instant::now(),
+            civil: jiff::Timestamp::now(),
+        };
+        let row = BindingRow {
+            aor: "sip:desk@example.org".into(),
+            contact: "sip:desk@192.0.2.7".into(),
+            transport: "carrier-pigeon".into(),
+            local: "192.0.2.1:5060".into(),
+            remote: "192.0.2.7:5060".into(),
+            path: Vec::new(),
+            call_id: "reg-1".into(),
+            cseq: 1,
+            q: 1000,
+            instance: None,
+            reg_id: None,
+            user_agent: None,
+            expires: now.civil,
+        };
+        assert_eq!(restored(now, row), None);
+    }
+}

@@ -1,0 +1,486 @@
+//! A running server: everything resolved, bound and restored first, then its threads and tasks.
+//!
+//! ```text
+//!   main thread ── runtime: drivers, write-behind, metrics, reload        audit ── one thread, commits
+//!   signalling ── one thread: B2bua, SIP sockets                          media-N ── threads: bridge, RTP sockets
+//! ```
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
+use conf::Transport;
+use intercom::audit::{Entry, Kind};
+use intercom::{Account, Accounts, B2bua, Now};
+use media_bridge::BridgeConfig;
+use sip_proxy::digest::Ha1;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle as Task;
+
+use super::behind::{self, Ended};
+use super::drives::{self, Stations};
+use super::{descriptors, recover, system_rng, translate};
+use crate::files::{self, Loaded};
+use crate::media::leases::MediaAddress;
+use crate::media::{self, MediaConfig, Order, RunningWorker};
+use crate::metrics::{self, Metrics};
+use crate::signalling::{self, Commit, Control, Listeners, Posts};
+use crate::store::{Acknowledged, AuditSettings, AuditWriter, Snapshot, Store};
+use crate::transport::tcp::{Tcp, TcpLimits};
+use crate::transport::udp::{BoundUdp, source_towards};
+
+/// Calls in progress get so long to end by themselves when the server is told to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// And so long to be told good-bye after that.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// How often the drain looks whether all calls have ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One bound SIP listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) transport: Transport,
+    pub(crate) address: SocketAddr,
+    /// What peers are told instead.
+    pub(crate) advertise: Option<SocketAddr>,
+}
+
+/// A running server.
+pub(crate) struct House {
+    pub(crate) store: Store,
+    pub(crate) bound: Vec<Bound>,
+    pub(crate) http: Option<SocketAddr>,
+    conf: conf::Resolved,
+    plan: Arc<dialplan::Plan>,
+    generation: u64,
+    posts: Posts,
+    metrics: Arc<Metrics>,
+    stations: Arc<ArcSwap<Stations>>,
+    signalling: JoinHandle<()>,
+    workers: Vec<RunningWorker>,
+    audit: JoinHandle<()>,
+    tasks: Vec<Task<()>>,
+}
+
+/// What is bound before anything runs.
+struct Sockets {
+    udp: Vec<BoundUdp>,
+    tcp: Vec<(TcpListener, Option<SocketAddr>)>,
+    http: Option<TcpListener>,
+    bound: Vec<Bound>,
+}
+
+impl House {
+    /// Opens the store, binds every listener, restores registrations, and starts. On any error nothing runs.
+    pub(crate) async fn open(
+        loaded: Loaded,
+        watcher: Option<mpsc::Sender<Ended>>,
+    ) -> anyhow::Result<Self> {
+        let Loaded { conf, plan, .. } = loaded;
+        let needed = descriptors::needed(conf.limits.calls, conf.limits.connections);
+        let allowed = descriptors::raise(needed).context("cannot read the limit of open files")?;
+        if allowed < needed {
+            tracing::warn!(
+                allowed,
+                needed,
+                "fewer open files are allowed than the configured limits may need"
+            );
+        }
+        let store = Store::open(&conf.store, &conf.site.name, &conf.site.realm).await?;
+        let sockets = bind(&conf)?;
+        let recovered = recover::recover(&store).await?;
+        if recovered.unknown > 0 {
+            tracing::warn!(
+                count = recovered.unknown,
+                "unlocks were granted and their result is unknown"
+            );
+        }
+        let snapshot = store.snapshot().await?;
+        let stations = Arc::new(ArcSwap::from_pointee(Stations::new(&conf, &plan)?));
+
+        let (posts, inbox) = signalling::mailboxes()?;
+        let media = media_config(&conf)?;
+        let workers =
+            media::start(&media, &posts.reports).context("cannot start the media workers")?;
+        let metrics = Arc::new(Metrics::new(
+            &workers
+                .iter()
+                .map(|worker| Arc::clone(&worker.counters))
+                .collect::<Vec<_>>(),
+        ));
+        let (writer, audit) = audit_writer(&store, &conf, &posts)?;
+        let now = Now {
+            mono: Instant::now(),
+            civil: jiff::Timestamp::now(),
+        };
+        let restored: Vec<_> = store
+            .restore_bindings(now.civil)
+            .await?
+            .into_iter()
+            .filter_map(|row| behind::restored(now, row))
+            .collect();
+        tracing::info!(
+            bindings = restored.len(),
+            accounts = snapshot.accounts.len(),
+            "restored"
+        );
+
+        let mut nonce_key = [0; 32];
+        system_rng().fill_bytes(&mut nonce_key);
+        let mut config = translate::intercom(&conf, &sockets.bound, nonce_key, media.workers);
+        config.high_water = recovered.high_water;
+        let accounts = Arc::new(accounts(&snapshot));
+        let generation = snapshot.generation;
+        let b2bua = B2bua::new(
+            config,
+            Arc::clone(&plan),
+            Arc::new(snapshot.directory),
+            accounts,
+            system_rng(),
+        );
+        let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
+        let (outlets, served) = signalling::outlets(orders, writer);
+        let listeners = Listeners {
+            udp: sockets.udp,
+            tcp: sockets.tcp,
+            tcp_limits: tcp_limits(&conf),
+        };
+        let published = Arc::clone(&metrics.published);
+        let thread = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;
+
+        let mut tasks = vec![
+            tokio::spawn(drives::serve(
+                served.drives,
+                Arc::clone(&stations),
+                posts.relays.clone(),
+                Arc::clone(&metrics),
+            )),
+            tokio::spawn(behind::write(
+                store.clone(),
+                served.behind,
+                Arc::clone(&metrics),
+                watcher,
+            )),
+        ];
+        let mut http = None;
+        if let Some(listener) = sockets.http {
+            http = Some(listener.local_addr()?);
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            // Ends with the runtime, so it is not among the tasks that are waited for.
+            drop(tokio::spawn(metrics::http::serve(
+                listener,
+                Arc::clone(&metrics),
+            )));
+        }
+        tasks.shrink_to_fit();
+        let house = Self {
+            store,
+            bound: sockets.bound,
+            http,
+            conf,
+            plan,
+            generation,
+            posts,
+            metrics,
+            stations,
+            signalling: thread,
+            workers,
+            audit,
+            tasks,
+        };
+        house.log(Kind::Process, "started").await;
+        house.metrics.readiness.ready();
+        Ok(house)
+    }
+
+    /// An entry about the server itself.
+    async fn log(&self, kind: Kind, detail: &str) {
+        let mut entry = Entry::new(jiff::Timestamp::now(), &self.conf.site.name, kind);
+        entry.detail = Some(detail.to_owned());
+        if let Err(error) = self.store.append_audit(vec![entry]).await {
+            tracing::error!(%error, detail, "not recorded");
+        }
+    }
+
+    /// Reads configuration, plan and directory again. What does not resolve changes nothing.
+    pub(crate) async fn reload(&mut self, config: &PathBuf) {
+        let fresh = match files::load(config) {
+            Ok(fresh) => fresh,
+            Err(refused) => {
+                tracing::error!("reload refused, the old plan stays:\n{refused}");
+                let reason: String = refused
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(300)
+                    .collect();
+                self.log(Kind::Reload, &format!("refused: {reason}")).await;
+                return;
+            }
+        };
+        let stations = match Stations::new(&fresh.conf, &fresh.plan) {
+            Ok(stations) => stations,
+            Err(error) => {
+                tracing::error!(%error, "reload refused, the old plan stays");
+                return;
+            }
+        };
+        if fresh.conf.listeners != self.conf.listeners || fresh.conf.media != self.conf.media {
+            tracing::warn!("listeners and media addresses change only with a restart");
+        }
+        self.plan = fresh.plan;
+        self.stations.store(Arc::new(stations));
+        if self.refresh().await {
+            let version = self.plan.version().to_owned();
+            tracing::info!(plan = version, "reloaded");
+            self.log(Kind::Reload, &format!("plan {version}")).await;
+        }
+    }
+
+    /// Takes a new snapshot when the command line changed the directory.
+    pub(crate) async fn follow(&mut self) {
+        match self.store.generation().await {
+            Ok(generation) if generation != self.generation => {
+                if self.refresh().await {
+                    tracing::info!(generation, "directory changed");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "the directory cannot be read, the old one stays")
+            }
+        }
+    }
+
+    async fn refresh(&mut self) -> bool {
+        let snapshot = match self.store.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::error!(%error, "the directory cannot be read, the old one stays");
+                return false;
+            }
+        };
+        self.generation = snapshot.generation;
+        let accounts = Arc::new(accounts(&snapshot));
+        let directory = Arc::new(snapshot.directory);
+        self.posts
+            .control
+            .post(Control::Reload {
+                plan: Arc::clone(&self.plan),
+                directory,
+                accounts,
+            })
+            .await
+    }
+
+    /// Lets calls end, then ends the rest politely, then the threads. `hurry` cuts the waiting short.
+    pub(crate) async fn close(self, hurry: impl Future<Output = ()>) {
+        tracing::info!("draining");
+        self.metrics.readiness.drain();
+        self.posts.control.post(Control::Drain).await;
+        let published = Arc::clone(&self.metrics.published);
+        let control = self.posts.control.clone();
+        let polite = async {
+            // The counts are published once a second: the first look must not see an older one.
+            tokio::time::sleep(LOOK).await;
+            wait_until(DRAIN, || published.live_calls.load(Ordering::Acquire) == 0).await;
+            control.post(Control::Shutdown).await;
+            wait_until(FAREWELL, || {
+                published.held_calls.load(Ordering::Acquire) == 0
+            })
+            .await;
+        };
+        tokio::select! {
+            () = polite => {}
+            () = hurry => {}
+        }
+        self.log(Kind::Process, "stopped").await;
+        self.posts.control.post(Control::Stop).await;
+        join(self.signalling).await;
+        for worker in self.workers {
+            worker.orders.post(Order::Stop).await;
+            join(worker.thread).await;
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        join(self.audit).await;
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !done() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn join(thread: JoinHandle<()>) {
+    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+}
+
+fn bind(conf: &conf::Resolved) -> anyhow::Result<Sockets> {
+    let mut sockets = Sockets {
+        udp: Vec::new(),
+        tcp: Vec::new(),
+        http: None,
+        bound: Vec::new(),
+    };
+    for listener in &conf.listeners {
+        let name = || {
+            format!(
+                "cannot listen on {} {}",
+                listener.transport.as_str(),
+                listener.bind
+            )
+        };
+        let address = match listener.transport {
+            Transport::Udp => {
+                let socket =
+                    BoundUdp::bind(listener.bind, listener.advertise).with_context(name)?;
+                let address = socket.local();
+                sockets.udp.push(socket);
+                address
+            }
+            Transport::Tcp => {
+                let socket = Tcp::bind(listener.bind).with_context(name)?;
+                let address = socket.local_addr().with_context(name)?;
+                sockets.tcp.push((socket, listener.advertise));
+                address
+            }
+        };
+        sockets.bound.push(Bound {
+            transport: listener.transport,
+            address,
+            advertise: listener.advertise,
+        });
+    }
+    if let Some(address) = conf.http {
+        let name = || format!("cannot listen on http {address}");
+        let listener = TcpListener::bind(address).with_context(name)?;
+        listener.set_nonblocking(true).with_context(name)?;
+        sockets.http = Some(listener);
+    }
+    Ok(sockets)
+}
+
+fn audit_writer(
+    store: &Store,
+    conf: &conf::Resolved,
+    posts: &Posts,
+) -> anyhow::Result<(AuditWriter, JoinHandle<()>)> {
+    let settings = AuditSettings {
+        queue: conf.audit.queue,
+        batch: conf.audit.batch,
+        commit_within: conf.audit.commit_within,
+    };
+    let commits = posts.commits.clone();
+    let spawned = AuditWriter::spawn(store, settings, move |acknowledged| {
+        let commit = match acknowledged {
+            Acknowledged::Recorded(record) => Commit::Recorded(record),
+            Acknowledged::Failed(record, why) => {
+                tracing::error!(%why, "a record could not be written in time");
+                Commit::Failed(record)
+            }
+        };
+        // Signalling never has more records under way than its mailbox holds, so this finds room.
+        if commits.try_post(commit).is_err() {
+            tracing::error!("a commit could not be reported");
+        }
+    })?;
+    Ok(spawned)
+}
+
+fn accounts(snapshot: &Snapshot) -> Accounts {
+    let mut accounts = Accounts::new();
+    for (user, row) in snapshot.accounts.iter().filter(|(_, row)| !row.revoked) {
+        let ha1 = Ha1 {
+            md5: row.ha1_md5,
+            sha256: Some(row.ha1_sha256),
+        };
+        accounts.insert(
+            user,
+            Account {
+                ha1,
+                device: user.clone(),
+                profile: row.profile.clone(),
+            },
+        );
+    }
+    accounts
+}
+
+fn tcp_limits(conf: &conf::Resolved) -> TcpLimits {
+    let defaults = TcpLimits::default();
+    TcpLimits {
+        connections: conf.limits.connections,
+        per_source: conf.limits.connections_per_source,
+        first_message: conf.limits.connection_idle,
+        unfinished: conf.limits.connection_idle.min(defaults.unfinished),
+        registered_idle: conf.sip.register_max + Duration::from_secs(300),
+        message: sip_proxy::Limits {
+            message_bytes: conf.limits.message_bytes,
+            ..sip_proxy::Limits::default()
+        },
+        ..defaults
+    }
+}
+
+fn media_config(conf: &conf::Resolved) -> anyhow::Result<MediaConfig> {
+    let family = |ipv6: bool| {
+        conf.media
+            .addresses
+            .iter()
+            .find(|address| address.bind.is_ipv6() == ipv6)
+            .map(|address| MediaAddress {
+                bind: address.bind,
+                advertise: address.advertise.unwrap_or_else(|| outward(address.bind)),
+            })
+    };
+    let (v4, v6) = (family(false), family(true));
+    if v4.is_none() && v6.is_none() {
+        return Err(anyhow!("no media address is configured"));
+    }
+    let workers = match conf.media.workers {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4) as u16),
+        workers => workers,
+    };
+    let bridge = BridgeConfig {
+        max_legs: conf.limits.calls.saturating_mul(4),
+        silent_after: conf.media.silence,
+        ..BridgeConfig::default()
+    };
+    Ok(MediaConfig {
+        workers,
+        first_port: conf.media.port_first,
+        last_port: conf.media.port_last,
+        v4,
+        v6,
+        bridge,
+    })
+}
+
+/// What SDP says of a wildcard address: where the default route leaves, or loopback on a machine without one.
+fn outward(bind: IpAddr) -> IpAddr {
+    if !bind.is_unspecified() {
+        return bind;
+    }
+    // Documentation addresses (RFC 5737, RFC 3849): only the routing table is asked, no packet is sent.
+    let (probe, loopback): (IpAddr, IpAddr) = match bind {
+        IpAddr::V4(_) => ([192, 0, 2, 1].into(), [127, 0, 0, 1].into()),
+        IpAddr::V6(_) => (
+            [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
+            [0, 0, 0, 0, 0, 0, 0, 1].into(),
+        ),
+    };
+    source_towards(probe).unwrap_or(loopback)
+}

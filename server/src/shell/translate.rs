@@ -1,0 +1,153 @@
+//! The configuration in the words of the pure machines.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use conf::Transport;
+use conf::station::{DtmfMethod as Written, Profile};
+use intercom::StationProfile;
+use intercom::config::{CallLimits, RegistrationLimits, TrustedPeer};
+use intercom::profile::{AutoAnswer, DtmfMethod, Reinvite};
+use sip_proxy::{EndpointConfig, Flow, Limits, Timers};
+
+use super::house::Bound;
+
+/// Free media leases kept per worker and family: calls that may begin before a worker has answered.
+const LEASES_KEPT: usize = 64;
+
+/// The B2BUA's configuration, with what only the machine knows: bound addresses, fresh keys, worker threads.
+pub(super) fn intercom(
+    conf: &conf::Resolved,
+    bound: &[Bound],
+    nonce_key: [u8; 32],
+    workers: u16,
+) -> intercom::Config {
+    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let own: BTreeMap<SocketAddr, String> = bound
+        .iter()
+        .map(|bound| bound.advertise.unwrap_or(bound.address))
+        .filter(|address| !address.ip().is_unspecified())
+        .map(|address| (address, address.to_string()))
+        .collect();
+    let limits = Limits {
+        message_bytes: conf.limits.message_bytes,
+        ..Limits::default()
+    };
+    let timers = Timers {
+        t1: conf.sip.t1,
+        t2: conf.sip.t2,
+        t4: conf.sip.t4,
+        ..Timers::default()
+    };
+    let mut families: Vec<bool> = conf
+        .media
+        .addresses
+        .iter()
+        .map(|address| address.bind.is_ipv6())
+        .collect();
+    families.sort_unstable();
+    families.dedup();
+    intercom::Config {
+        site: conf.site.name.clone(),
+        domains: conf.site.domains.clone(),
+        realm: conf.site.realm.clone(),
+        nonce_key,
+        nonce_life: conf.sip.nonce_life,
+        unlock: intercom::unlock::Config {
+            chain_timeout: conf.unlock.intent_life,
+            per_door_per_minute: conf.unlock.per_minute as usize,
+            ..intercom::unlock::Config::default()
+        },
+        high_water: None,
+        trusted: conf
+            .trusted
+            .iter()
+            .map(|(address, account)| TrustedPeer {
+                address: *address,
+                account: account.clone(),
+                contact: contact(bound, account, SocketAddr::new(*address, 5060)),
+            })
+            .collect(),
+        advertise: own.clone(),
+        limits: CallLimits {
+            max_calls: conf.limits.calls,
+            max_calls_per_device: conf.limits.calls_per_account,
+            max_duration: conf.limits.call_duration,
+            ..CallLimits::default()
+        },
+        registration: RegistrationLimits {
+            min_expires: seconds(conf.sip.register_min),
+            max_expires: seconds(conf.sip.register_max),
+            default_expires: seconds(conf.sip.register_default),
+            max_contacts: conf.sip.contacts_max,
+            max_bindings: conf.limits.registrations,
+        },
+        profiles: conf
+            .stations
+            .values()
+            .map(|written| (written.name.clone(), Arc::new(profile(written))))
+            .collect(),
+        endpoint: EndpointConfig {
+            limits,
+            timers,
+            advertise: own,
+            ..EndpointConfig::default()
+        },
+        media_workers: workers,
+        media_families: families,
+        leases_kept: LEASES_KEPT,
+    }
+}
+
+/// Where a station that never registers is called: its address, from the first UDP listener of that family.
+fn contact(bound: &[Bound], account: &str, remote: SocketAddr) -> Option<(String, Flow)> {
+    let udp = bound.iter().find(|bound| {
+        bound.transport == Transport::Udp && bound.address.is_ipv6() == remote.is_ipv6()
+    })?;
+    let flow = Flow {
+        transport: sip_proxy::Transport::Udp,
+        local: udp.advertise.unwrap_or(udp.address),
+        remote,
+        connection: None,
+    };
+    Some((format!("sip:{account}@{remote}"), flow))
+}
+
+fn profile(written: &Profile) -> StationProfile {
+    StationProfile {
+        name: written.name.clone(),
+        codecs: written.sip.codecs.clone(),
+        dtmf: if written.dtmf_in.contains(&Written::Rfc4733) {
+            DtmfMethod::Rtp
+        } else {
+            DtmfMethod::Info
+        },
+        ptime_ms: written.sip.ptime_ms,
+        reinvite: if written.sip.reinvite {
+            Reinvite::Allowed
+        } else {
+            Reinvite::Never
+        },
+        ring_limit: written.sip.ring_limit,
+        early_media: written.sip.early_media,
+        auto_answer: AutoAnswer {
+            headers: written.sip.auto_answer.clone(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_profiles_say_the_same_to_the_b2bua() {
+        for written in conf::station::built_in().values() {
+            let profile = profile(written);
+            assert_eq!(profile.name, written.name);
+            assert_eq!(profile.reinvite == Reinvite::Allowed, written.sip.reinvite);
+            assert!(!profile.codecs.is_empty());
+        }
+    }
+}

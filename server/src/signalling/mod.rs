@@ -1,0 +1,203 @@
+//! The signalling thread: one owner of the B2BUA, its sockets and its timers.
+//!
+//! ```text
+//!   UDP, TCP ───────────▶ ┌───────────────────────────┐ ──▶ UDP, TCP
+//!   media reports ──────▶ │ epoll ─▶ B2bua ─▶ outputs │ ──▶ orders to media workers
+//!   commits, relays ────▶ │      (no lock, no task)   │ ──▶ records to the audit writer
+//!   reload, drain ──────▶ └───────────────────────────┘ ──▶ drivers; bindings, calls (written behind)
+//! ```
+//!
+//! Everything that comes in waits in a bounded place, everything that goes out too:
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | datagrams | kernel buffer | the kernel drops; SIP repeats |
+//! | TCP peer's write queue | 256 KiB | the connection is closed and counted |
+//! | media reports | [`REPORTS`] | the worker keeps them and stops reading packets |
+//! | commits | [`COMMITS`] | cannot happen: no more records are under way than fit |
+//! | relay results | [`RELAYS`] | the driver task waits |
+//! | orders, records not yet taken | [`STALL`] | no SIP is read until they are |
+//! | relay requests | [`DRIVES`] | refused at once, as a result like any other |
+//! | bindings, calls to write behind | [`BEHIND`] | the oldest is dropped and counted |
+
+mod notice;
+mod publish;
+mod reactor;
+mod world;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dialplan::{Directory, Plan};
+use intercom::audit::RecordId;
+use intercom::unlock::{Drive, IntentId, Outcome};
+use intercom::{Accounts, B2bua, Cdr, Story};
+use sip_proxy::location::{Binding, BindingChange};
+use tokio::sync::mpsc;
+
+use crate::media::{Order, Report};
+use crate::metrics::Published;
+use crate::shell::mailbox::{Mailbox, Post, Waker, mailbox};
+use crate::store::AuditWriter;
+use crate::transport::tcp::TcpLimits;
+use crate::transport::udp::BoundUdp;
+
+/// Media reports that may wait.
+const REPORTS: usize = 8_192;
+/// Records under way to the disk at most, and so commits that may wait.
+const COMMITS: usize = 4_096;
+/// Relay results that may wait.
+const RELAYS: usize = 256;
+/// Relay requests that may wait for a driver.
+const DRIVES: usize = 64;
+/// Orders or records kept here from which on no SIP is read.
+const STALL: usize = 1_024;
+/// Bindings and calls that may wait to be written behind.
+const BEHIND: usize = 65_536;
+
+/// The disk's word on a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Commit {
+    /// It is on disk.
+    Recorded(RecordId),
+    /// It will not be.
+    Failed(RecordId),
+}
+
+/// A driver's word on an attempt.
+#[derive(Debug)]
+pub(crate) struct RelayDone {
+    pub(crate) intent: IntentId,
+    pub(crate) attempt: u8,
+    pub(crate) outcome: Outcome,
+}
+
+/// What the shell tells signalling.
+pub(crate) enum Control {
+    /// New facts; calls in progress keep the old ones.
+    Reload {
+        plan: Arc<Plan>,
+        directory: Arc<Directory>,
+        accounts: Arc<Accounts>,
+    },
+    /// Take no new calls; those in progress go on.
+    Drain,
+    /// End all calls politely.
+    Shutdown,
+    /// End the thread.
+    Stop,
+}
+
+/// What is written behind: lost by a power cut, not by a killed process.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    /// Registrations that changed, with the clocks they were read by.
+    Bindings(intercom::Now, Vec<BindingChange>),
+    /// A call's record.
+    Call(Box<Cdr>),
+    /// A call's story.
+    Story(Box<Story>),
+    /// An unlock had its result, so long after it was asked for.
+    Unlocked(Duration),
+}
+
+/// The other threads' ends of signalling's mailboxes.
+#[derive(Clone)]
+pub(crate) struct Posts {
+    pub(crate) reports: Post<Report>,
+    pub(crate) commits: Post<Commit>,
+    pub(crate) relays: Post<RelayDone>,
+    pub(crate) control: Post<Control>,
+}
+
+/// Signalling's own ends.
+pub(crate) struct Inbox {
+    waker: Waker,
+    reports: Mailbox<Report>,
+    commits: Mailbox<Commit>,
+    relays: Mailbox<RelayDone>,
+    control: Mailbox<Control>,
+}
+
+/// The mailboxes, made before any thread so that all can be given their ends.
+pub(crate) fn mailboxes() -> std::io::Result<(Posts, Inbox)> {
+    let waker = Waker::new()?;
+    let (reports, reports_in) = mailbox(REPORTS, &waker);
+    let (commits, commits_in) = mailbox(COMMITS, &waker);
+    let (relays, relays_in) = mailbox(RELAYS, &waker);
+    let (control, control_in) = mailbox(16, &waker);
+    Ok((
+        Posts {
+            reports,
+            commits,
+            relays,
+            control,
+        },
+        Inbox {
+            waker,
+            reports: reports_in,
+            commits: commits_in,
+            relays: relays_in,
+            control: control_in,
+        },
+    ))
+}
+
+/// Where signalling's outputs go.
+pub(crate) struct Outlets {
+    pub(crate) workers: Vec<Post<Order>>,
+    pub(crate) audit: AuditWriter,
+    pub(crate) drives: mpsc::Sender<Drive>,
+    pub(crate) behind: mpsc::Sender<Behind>,
+}
+
+/// Receivers of the outlets that are served by tasks.
+pub(crate) struct Served {
+    pub(crate) drives: mpsc::Receiver<Drive>,
+    pub(crate) behind: mpsc::Receiver<Behind>,
+}
+
+/// The outlets' channels.
+pub(crate) fn outlets(workers: Vec<Post<Order>>, audit: AuditWriter) -> (Outlets, Served) {
+    let (drives, drives_out) = mpsc::channel(DRIVES);
+    let (behind, behind_out) = mpsc::channel(1_024);
+    (
+        Outlets {
+            workers,
+            audit,
+            drives,
+            behind,
+        },
+        Served {
+            drives: drives_out,
+            behind: behind_out,
+        },
+    )
+}
+
+/// Bound listeners, not yet served.
+pub(crate) struct Listeners {
+    pub(crate) udp: Vec<BoundUdp>,
+    /// With what peers are told of each.
+    pub(crate) tcp: Vec<(TcpListener, Option<SocketAddr>)>,
+    pub(crate) tcp_limits: TcpLimits,
+}
+
+/// Starts the thread. Bindings of the last run are restored before the first datagram is read.
+pub(crate) fn start(
+    b2bua: B2bua,
+    restored: Vec<(String, Binding)>,
+    listeners: Listeners,
+    inbox: Inbox,
+    outlets: Outlets,
+    published: Arc<Published>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("signalling".into()).spawn(
+        move || match reactor::Reactor::new(b2bua, listeners, inbox, outlets, published) {
+            Ok(reactor) => reactor.run(restored),
+            Err(error) => tracing::error!(%error, "signalling cannot serve its sockets"),
+        },
+    )
+}

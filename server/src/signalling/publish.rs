@@ -1,0 +1,212 @@
+//! The signalling thread's counts as samples, once a second.
+
+use std::sync::atomic::Ordering;
+
+use intercom::B2bua;
+
+use super::world::World;
+use crate::metrics::{Published, Sample};
+
+pub(super) fn publish(published: &Published, b2bua: &B2bua, world: &World) {
+    let mut samples = Vec::with_capacity(128);
+    calls(&mut samples, b2bua, world);
+    transactions(&mut samples, b2bua.sip_counters());
+    transports(&mut samples, world);
+    published
+        .live_calls
+        .store(b2bua.live_calls(), Ordering::Release);
+    published
+        .held_calls
+        .store(b2bua.held_calls(), Ordering::Release);
+    published.replace(samples);
+}
+
+fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
+    let counters = b2bua.counters();
+    samples.extend([
+        Sample::gauge("calls_live", "Calls in progress", b2bua.live_calls()),
+        Sample::gauge("bindings", "Registered contacts", b2bua.bindings()),
+        Sample::gauge("unlock_intents", "Unlocks under way", b2bua.intents()),
+        Sample::gauge(
+            "media_leases_free",
+            "Media ports leased in advance",
+            b2bua.free_leases(),
+        ),
+        Sample::gauge(
+            "audit_under_way",
+            "Records on the way to the disk",
+            world.under_way,
+        ),
+        Sample::count("calls_begun", "Calls begun", counters.calls),
+        Sample::count("calls_answered", "Calls answered", counters.answered),
+        Sample::count(
+            "calls_refused",
+            "Calls refused for a limit or drain",
+            counters.refused,
+        ),
+        Sample::count("challenges", "Challenges sent", counters.challenged),
+        Sample::count(
+            "wrong_credentials",
+            "Requests with wrong credentials",
+            counters.wrong_credentials,
+        ),
+        Sample::count(
+            "unknown_dialogs",
+            "Requests in dialogs that are not held",
+            counters.unknown_dialog,
+        ),
+        Sample::count(
+            "methods_not_served",
+            "Requests with a method that is not served",
+            counters.not_served,
+        ),
+        Sample::count(
+            "foreign_domains",
+            "Requests for foreign domains",
+            counters.foreign,
+        ),
+        Sample::count("unlocks_asked", "Unlocks asked for", counters.unlocks),
+        Sample::count(
+            "unlocks_opened",
+            "Relays opened, or stations told",
+            counters.opened,
+        ),
+    ]);
+    samples.extend(world.unlocks.decisions.iter().map(|(decision, count)| {
+        Sample::count("unlock_decisions", "Unlocks by decision", *count).label("decision", decision)
+    }));
+    samples.extend(world.unlocks.results.iter().map(|(result, count)| {
+        Sample::count("unlock_results", "Granted unlocks by result", *count).label("result", result)
+    }));
+}
+
+fn transactions(samples: &mut Vec<Sample>, sip: &sip_proxy::Counters) {
+    for (name, help, counts) in [
+        ("sip_requests_in", "New requests received", &sip.requests_in),
+        ("sip_requests_out", "New requests sent", &sip.requests_out),
+    ] {
+        samples.extend(
+            counts
+                .iter()
+                .map(|(method, count)| Sample::count(name, help, count).label("method", method)),
+        );
+    }
+    for (name, help, counts) in [
+        ("sip_responses_in", "Responses received", &sip.responses_in),
+        (
+            "sip_responses_out",
+            "New responses sent",
+            &sip.responses_out,
+        ),
+    ] {
+        samples.extend(
+            counts
+                .iter()
+                .map(|(status, count)| Sample::count(name, help, count).label("status", status)),
+        );
+    }
+    samples.extend(sip.parse_errors.iter().map(|(reason, count)| {
+        Sample::count("sip_parse_errors", "Messages refused by the parser", *count)
+            .label("reason", reason)
+    }));
+    samples.extend([
+        Sample::count(
+            "sip_retransmissions_in",
+            "Messages received again",
+            sip.retransmissions_in,
+        ),
+        Sample::count(
+            "sip_retransmissions_out",
+            "Messages sent again",
+            sip.retransmissions_out,
+        ),
+        Sample::count(
+            "sip_stray_responses",
+            "Responses without a transaction",
+            sip.stray_responses,
+        ),
+        Sample::count("sip_merged", "Merged requests", sip.merged),
+        Sample::count(
+            "sip_server_overflow",
+            "Requests refused, table full",
+            sip.server_overflow,
+        ),
+        Sample::count(
+            "sip_client_overflow",
+            "Requests not sent, table full",
+            sip.client_overflow,
+        ),
+        Sample::count("sip_timeouts", "Transactions that timed out", sip.timeouts),
+        Sample::count(
+            "sip_transport_failures",
+            "Transactions whose transport failed",
+            sip.transport_failures,
+        ),
+    ]);
+}
+
+fn transports(samples: &mut Vec<Sample>, world: &World) {
+    let (counters, tcp) = (&world.counters, &world.tcp.counters);
+    samples.extend([
+        Sample::count("udp_received", "Datagrams received", counters.udp_received),
+        Sample::count("udp_sent", "Datagrams sent", counters.udp_sent),
+        Sample::count(
+            "udp_dropped",
+            "Datagrams the kernel did not take",
+            counters.udp_dropped,
+        ),
+        Sample::count(
+            "send_failed",
+            "Messages that could not be sent",
+            counters.send_failed,
+        ),
+        Sample::count(
+            "no_transport",
+            "Messages for a transport that is not served",
+            counters.no_transport,
+        ),
+        Sample::count(
+            "behind_dropped",
+            "Registrations and calls not written behind, queue full",
+            counters.behind_dropped,
+        ),
+        Sample::count(
+            "drives_refused",
+            "Relay requests refused, queue full",
+            counters.drives_refused,
+        ),
+        Sample::count(
+            "signalling_stalls",
+            "Turns in which no SIP was read for back-pressure",
+            counters.stalls,
+        ),
+        Sample::gauge("tcp_open", "TCP connections", world.tcp.open()),
+        Sample::count("tcp_accepted", "TCP connections accepted", tcp.accepted),
+        Sample::count("tcp_opened", "TCP connections opened by us", tcp.opened),
+        Sample::count(
+            "tcp_refused_limit",
+            "TCP connections refused, all taken",
+            tcp.refused_global,
+        ),
+        Sample::count(
+            "tcp_refused_source",
+            "TCP connections refused, source has too many",
+            tcp.refused_source,
+        ),
+        Sample::count(
+            "tcp_reaped",
+            "TCP connections closed for silence",
+            tcp.reaped,
+        ),
+        Sample::count(
+            "tcp_bad_frames",
+            "TCP connections closed for what they sent",
+            tcp.bad_frames,
+        ),
+        Sample::count(
+            "tcp_write_overflow",
+            "TCP connections closed for reading too slowly",
+            tcp.write_overflow,
+        ),
+    ]);
+}

@@ -1,0 +1,285 @@
+//! The loop: wait, read the clock once, feed what came, apply what follows.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use intercom::{B2bua, Input, Now};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use sip_proxy::location::Binding;
+use sip_proxy::{Flow, Transport};
+
+use super::world::World;
+use super::{Commit, Control, Inbox, Listeners, Outlets, RelayDone};
+use crate::media::Report;
+use crate::metrics::Published;
+use crate::transport::tcp::{Arrival, Tcp};
+use crate::transport::token::{self, Source};
+use crate::transport::udp::{BATCH, BoundUdp, UdpListener};
+
+/// Readiness events taken per wake-up.
+const EVENTS: usize = 256;
+/// Batches of datagrams read from one listener per wake-up, so that a flood on UDP leaves TCP its turn.
+const UDP_BATCHES: usize = 8;
+/// Letters taken from one mailbox per wake-up.
+const LETTERS: usize = 1_024;
+/// How often counters are published.
+const PUBLISH: Duration = Duration::from_secs(1);
+/// How soon to look again at what could not be handed on.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// The thread's state.
+pub(super) struct Reactor {
+    b2bua: B2bua,
+    world: World,
+    inbox: Inbox,
+    published: Arc<Published>,
+    publish_at: Instant,
+    stop: bool,
+}
+
+impl Reactor {
+    pub(super) fn new(
+        b2bua: B2bua,
+        listeners: Listeners,
+        inbox: Inbox,
+        outlets: Outlets,
+        published: Arc<Published>,
+    ) -> std::io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(
+            &inbox.waker,
+            EpollEvent::new(EpollFlags::EPOLLIN, token::waker()),
+        )?;
+        let udp: Vec<UdpListener> = listeners.udp.into_iter().map(BoundUdp::serve).collect();
+        for (index, listener) in udp.iter().enumerate() {
+            epoll.add(
+                listener,
+                EpollEvent::new(EpollFlags::EPOLLIN, token::udp(index)),
+            )?;
+        }
+        let mut tcp = Tcp::new(listeners.tcp_limits);
+        for (listener, advertise) in listeners.tcp {
+            tcp.listen(&epoll, listener, advertise)?;
+        }
+        let world = World::new(epoll, udp, tcp, outlets);
+        Ok(Self {
+            b2bua,
+            world,
+            inbox,
+            published,
+            publish_at: Instant::now(),
+            stop: false,
+        })
+    }
+
+    pub(super) fn run(mut self, restored: Vec<(String, Binding)>) {
+        let now = read_clocks();
+        self.feed(now, Input::Restore(restored));
+        // The first time-out asks for media leases, so that the first call finds some.
+        self.feed(now, Input::Timeout);
+        let mut events = vec![EpollEvent::empty(); EVENTS];
+        while !self.stop {
+            let ready = match self.world.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "signalling cannot wait for its sockets");
+                    return;
+                }
+            };
+            let now = read_clocks();
+            let stalled = self.world.stalled();
+            if stalled {
+                self.world.counters.stalls += 1;
+            }
+            for event in events.get(..ready).unwrap_or_default() {
+                match token::source(event.data()) {
+                    Some(Source::Waker) => self.take_letters(now),
+                    Some(_) if stalled => {}
+                    Some(Source::Udp(index)) => self.read_udp(now, index),
+                    Some(Source::TcpListener(index)) => {
+                        self.world.tcp.accept(&self.world.epoll, index, now.mono);
+                    }
+                    Some(Source::Connection(id)) => {
+                        self.world
+                            .tcp
+                            .ready(&self.world.epoll, id, event.events(), now.mono);
+                        self.take_arrivals(now);
+                    }
+                    None => {}
+                }
+            }
+            self.serve_timers(now);
+            self.world.flush();
+            if stalled {
+                // Sockets stay readable while they are not read; without a pause the loop would spin.
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let now = Instant::now();
+        let due = [
+            self.b2bua.next_timeout(),
+            self.world.tcp.next_timeout(),
+            Some(self.publish_at),
+        ];
+        let retry = self.world.waits().then(|| now + RETRY);
+        crate::shell::epoll_timeout(now, due.into_iter().chain([retry]).flatten().min())
+    }
+
+    fn serve_timers(&mut self, now: Now) {
+        if self.b2bua.next_timeout().is_some_and(|due| due <= now.mono) {
+            self.feed(now, Input::Timeout);
+        }
+        self.world.tcp.sweep(&self.world.epoll, now.mono);
+        self.take_arrivals(now);
+        if self.publish_at <= now.mono {
+            self.publish_at = now.mono + PUBLISH;
+            super::publish::publish(&self.published, &self.b2bua, &self.world);
+        }
+    }
+
+    fn take_letters(&mut self, now: Now) {
+        self.inbox.waker.acknowledge();
+        let mut more = false;
+        for _ in 0..LETTERS {
+            let Some(control) = self.inbox.control.take() else {
+                break;
+            };
+            match control {
+                Control::Reload {
+                    plan,
+                    directory,
+                    accounts,
+                } => {
+                    self.feed(
+                        now,
+                        Input::Reload {
+                            plan,
+                            directory,
+                            accounts,
+                        },
+                    );
+                }
+                Control::Drain => self.feed(now, Input::Drain),
+                Control::Shutdown => self.feed(now, Input::Shutdown),
+                Control::Stop => self.stop = true,
+            }
+        }
+        // Media before commits: a digit must not overtake the answer that joined its leg, and neither waits long.
+        for taken in 0..LETTERS {
+            let Some(report) = self.inbox.reports.take() else {
+                break;
+            };
+            more |= taken == LETTERS - 1;
+            match report {
+                Report::Event(event) => self.feed(now, Input::Media(event)),
+                Report::Leased(lease) => self.feed(now, Input::Leased(lease)),
+            }
+        }
+        for taken in 0..LETTERS {
+            let Some(commit) = self.inbox.commits.take() else {
+                break;
+            };
+            more |= taken == LETTERS - 1;
+            self.world.under_way = self.world.under_way.saturating_sub(1);
+            match commit {
+                Commit::Recorded(record) => self.feed(now, Input::Recorded { record }),
+                Commit::Failed(record) => self.feed(now, Input::RecordFailed { record }),
+            }
+        }
+        for _ in 0..LETTERS {
+            let Some(RelayDone {
+                intent,
+                attempt,
+                outcome,
+            }) = self.inbox.relays.take()
+            else {
+                break;
+            };
+            self.feed(
+                now,
+                Input::RelayDone {
+                    intent,
+                    attempt,
+                    outcome,
+                },
+            );
+        }
+        if more {
+            self.inbox.waker.ring();
+        }
+    }
+
+    fn read_udp(&mut self, now: Now, index: usize) {
+        for _ in 0..UDP_BATCHES {
+            let Self { b2bua, world, .. } = self;
+            let Some(listener) = world.udp.get_mut(index) else {
+                return;
+            };
+            let mut datagrams: Vec<(SocketAddr, Bytes)> = Vec::with_capacity(BATCH);
+            let more = listener
+                .receive(|remote, bytes| datagrams.push((remote, Bytes::copy_from_slice(bytes))));
+            world.counters.udp_received += datagrams.len() as u64;
+            for (remote, bytes) in datagrams {
+                let Some(local) = world
+                    .udp
+                    .get_mut(index)
+                    .map(|listener| listener.facing(remote))
+                else {
+                    return;
+                };
+                let flow = Flow {
+                    transport: Transport::Udp,
+                    local,
+                    remote,
+                    connection: None,
+                };
+                feed(b2bua, world, now, Input::Received { flow, bytes });
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self, now: Now) {
+        while let Some(arrival) = self.world.tcp.next_arrival() {
+            match arrival {
+                Arrival::Message { flow, bytes } => self.feed(now, Input::Received { flow, bytes }),
+                Arrival::Closed { connection } => {
+                    self.feed(now, Input::ConnectionClosed { connection })
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, now: Now, input: Input) {
+        feed(&mut self.b2bua, &mut self.world, now, input);
+    }
+}
+
+/// Feeds one input and all inputs its outputs give rise to.
+fn feed(b2bua: &mut B2bua, world: &mut World, now: Now, input: Input) {
+    for output in b2bua.handle(now, input) {
+        world.apply(now, output);
+    }
+    while let Some(input) = world.follow_ups.pop_front() {
+        for output in b2bua.handle(now, input) {
+            world.apply(now, output);
+        }
+    }
+}
+
+/// The only place where signalling learns the time.
+fn read_clocks() -> Now {
+    Now {
+        mono: Instant::now(),
+        civil: jiff::Timestamp::now(),
+    }
+}
