@@ -366,11 +366,18 @@ impl PartialEq for Uri {
 
 impl Uri {
     fn params_agree(&self, other: &Self) -> bool {
-        self.params().all(|(name, value)| match other.param(name) {
-            Some(theirs) => unescape(theirs).eq_ignore_ascii_case(&unescape(value.unwrap_or(""))),
-            None => !MUST_MATCH
-                .iter()
-                .any(|must| name.eq_ignore_ascii_case(must)),
+        self.params().all(|(name, value)| {
+            let mut theirs = other
+                .params()
+                .filter(|(found, _)| decoded(found).eq_ignore_ascii_case(&decoded(name)))
+                .peekable();
+            if theirs.peek().is_none() {
+                return !MUST_MATCH
+                    .iter()
+                    .any(|must| name.eq_ignore_ascii_case(must));
+            }
+            let value = decoded(value.unwrap_or(""));
+            theirs.any(|(_, other)| decoded(other.unwrap_or("")).eq_ignore_ascii_case(&value))
         })
     }
 

@@ -111,6 +111,8 @@ fn check_lines(bytes: &[u8], expected: usize) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_octets_are_read_without_a_panic(octets in prop::collection::vec(any::<u8>(), 0..600)) {
         if let Ok(message) = Message::parse(octets.into(), &limits()) {

@@ -133,34 +133,46 @@ pub(crate) type NameId = u8;
 /// The index number of every name that is not known.
 pub(crate) const OTHER: NameId = u8::MAX;
 
-/// Known names bucketed by length (the longest has 20 octets), so that a lookup compares two or three of them.
-static BY_LENGTH: std::sync::LazyLock<[Vec<NameId>; 24]> = std::sync::LazyLock::new(|| {
-    let mut table: [Vec<NameId>; 24] = Default::default();
+/// Slots of the hash table over the known names; a power of two, a few times their number.
+const SLOTS: usize = 512;
+
+/// Known names by [`slot_of`], the next free slot taken on collision.
+static BY_SLOT: std::sync::LazyLock<[NameId; SLOTS]> = std::sync::LazyLock::new(|| {
+    let mut table = [OTHER; SLOTS];
     for (id, name) in KNOWN.iter().enumerate() {
-        if let (Some(bucket), Ok(id)) = (table.get_mut(name.as_str().len()), NameId::try_from(id)) {
-            bucket.push(id);
+        let mut slot = slot_of(name.as_str().as_bytes());
+        while table.get(slot).is_some_and(|taken| *taken != OTHER) {
+            slot = (slot + 1) % SLOTS;
+        }
+        if let (Some(free), Ok(id)) = (table.get_mut(slot), NameId::try_from(id)) {
+            *free = id;
         }
     }
     table
 });
+
+/// A number from length, first, middle and last octet, the same in upper and lower case.
+fn slot_of(token: &[u8]) -> usize {
+    let at = |index: usize| usize::from(token.get(index).copied().unwrap_or(0) | 0x20);
+    let len = token.len();
+    (len * 67 + at(0) * 31 + at(len / 2) * 17 + at(len.wrapping_sub(1)) * 5) % SLOTS
+}
 
 /// The index number of a name as written, compact or long, in any case.
 pub(crate) fn id_of(token: &[u8]) -> NameId {
     if let [letter] = token {
         return HeaderName::compact(*letter).map_or(OTHER, |name| name.id());
     }
-    let Some(bucket) = BY_LENGTH.get(token.len()) else {
-        return OTHER;
-    };
-    bucket
-        .iter()
-        .copied()
-        .find(|id| {
-            KNOWN
-                .get(usize::from(*id))
-                .is_some_and(|name| name.as_str().as_bytes().eq_ignore_ascii_case(token))
-        })
-        .unwrap_or(OTHER)
+    let table = &*BY_SLOT;
+    let mut slot = slot_of(token);
+    while let Some(id) = table.get(slot).copied().filter(|id| *id != OTHER) {
+        let known = KNOWN.get(usize::from(id)).map_or("", HeaderName::as_str);
+        if known.as_bytes().eq_ignore_ascii_case(token) {
+            return id;
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+    OTHER
 }
 
 impl HeaderName {

@@ -105,10 +105,10 @@ impl RawMessage {
         if bytes.len() > limits.message_bytes {
             // The head is still read for the 413, but not the body.
             let head = bytes.slice(..limits.head_bytes.min(bytes.len()));
-            let (raw, _) = Self::scan_within(utf8_head(head), limits);
+            let (raw, _) = Self::scan_within(head, limits);
             return (raw, Some((413, "Message Too Large")));
         }
-        Self::scan_within(utf8_head(bytes), limits)
+        Self::scan_within(bytes, limits)
     }
 
     fn scan_within(bytes: Bytes, limits: &Limits) -> (Option<Self>, Option<Refusal>) {
@@ -118,10 +118,10 @@ impl RawMessage {
             .iter()
             .position(|byte| !matches!(byte, b'\r' | b'\n'))
             .unwrap_or(bytes.len());
-        let Some((line_end, next)) = line_at(&bytes, lead) else {
+        let Some(line) = line_at(&bytes, lead) else {
             return (None, Some((400, "No start line")));
         };
-        let start = match start_line(&bytes, lead, line_end, limits) {
+        let start = match start_line(&bytes, lead, line, limits) {
             Ok(start) => start,
             Err((start, why)) => {
                 refusal = Some(why);
@@ -134,12 +134,20 @@ impl RawMessage {
         let mut raw = Self {
             bytes: Bytes::new(),
             start,
-            start_line: Span::new(lead, next),
+            start_line: Span::new(lead, line.next),
             fields: SmallVec::new(),
             body: Span::default(),
             has_nul: false,
         };
-        let body_start = raw.scan_fields(&bytes, next, limits, &mut refusal);
+        let body_start = raw.scan_fields(&bytes, line.next, limits, &mut refusal);
+        let head = bytes.get(..body_start).unwrap_or(&bytes);
+        if std::str::from_utf8(head).is_err() {
+            return Self::scan_within(transcoded(&bytes, body_start), limits);
+        }
+        match check_nul(head) {
+            Ok(has_nul) => raw.has_nul = has_nul,
+            Err(why) => refusal = refusal.or(Some(why)),
+        }
         if body_start > limits.head_bytes && refusal.is_none() {
             refusal = Some((413, "Header Too Large"));
         }
@@ -158,32 +166,35 @@ impl RawMessage {
         refusal: &mut Option<Refusal>,
     ) -> usize {
         loop {
-            let Some((mut end, mut next)) = line_at(bytes, at) else {
+            let Some(mut line) = line_at(bytes, at) else {
                 // The empty line is missing: RFC 4475 has no such message, but truncated datagrams look like it.
                 refusal.get_or_insert((400, "Header not terminated"));
                 return bytes.len();
             };
-            if end == at {
-                return next;
+            if line.end == at {
+                return line.next;
             }
-            while matches!(bytes.get(next), Some(b' ' | b'\t')) {
-                let Some((fold_end, fold_next)) = line_at(bytes, next) else {
+            while matches!(bytes.get(line.next), Some(b' ' | b'\t')) {
+                let Some(fold) = line_at(bytes, line.next) else {
                     refusal.get_or_insert((400, "Header not terminated"));
                     return bytes.len();
                 };
-                (end, next) = (fold_end, fold_next);
+                line = Line {
+                    stray_cr: line.stray_cr | fold.stray_cr,
+                    ..fold
+                };
             }
             if self.fields.len() >= limits.headers {
                 refusal.get_or_insert((400, "Too Many Headers"));
                 return bytes.len();
             }
-            match field_at(bytes, at, end, next, &mut self.has_nul) {
+            match field_at(bytes, at, line) {
                 Ok(field) => self.fields.push(field),
                 Err(reason) => {
                     refusal.get_or_insert((400, reason));
                 }
             }
-            at = next;
+            at = line.next;
         }
     }
 
@@ -261,10 +272,13 @@ impl RawMessage {
     /// The first field of that name, trimmed; folds are still inside.
     #[must_use]
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|field| self.is_named(field, name))
-            .map(|field| self.text(field.value))
+        {
+            let id = name.id();
+            self.fields
+                .iter()
+                .find(|field| self.has_name(field, id, name))
+        }
+        .map(|field| self.text(field.value))
     }
 
     /// The fields of that name, one per line, in order, trimmed; folds are still inside.
@@ -322,6 +336,12 @@ impl RawMessage {
         std::str::from_utf8(span.of(&self.bytes)).unwrap_or("")
     }
 
+    /// Where a piece of this message's text stands in its buffer.
+    pub(crate) fn locate(&self, piece: &str) -> Span {
+        let start = (piece.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+        Span::new(start, start.wrapping_add(piece.len()))
+    }
+
     pub(crate) fn octets(&self, span: Span) -> &[u8] {
         span.of(&self.bytes)
     }
@@ -336,7 +356,10 @@ impl RawMessage {
     }
 
     pub(crate) fn is_named(&self, field: &Field, name: &HeaderName) -> bool {
-        let id = name.id();
+        self.has_name(field, name.id(), name)
+    }
+
+    fn has_name(&self, field: &Field, id: NameId, name: &HeaderName) -> bool {
         field.id == id
             && (id != name::OTHER || self.name_of(field).eq_ignore_ascii_case(name.as_str()))
     }
@@ -358,26 +381,55 @@ impl RawMessage {
     }
 }
 
-/// The line that starts at `at`: (end without line end, start of the next). A bare LF ends a line as CRLF does:
-/// some door panels send it.
-fn line_at(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let rest = bytes.get(at..)?;
-    let lf = memchr(b'\n', rest)?;
-    let end = if lf > 0 && rest.get(lf - 1) == Some(&b'\r') {
-        lf - 1
-    } else {
-        lf
-    };
-    Some((at + end, at + lf + 1))
+/// A line found in the buffer.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// Where it ends, line end excluded.
+    end: usize,
+    /// Where the next one starts.
+    next: usize,
+    /// Whether a CR stands in it that ends no line.
+    stray_cr: bool,
+}
+
+/// The line that starts at `at`. A bare LF ends a line as CRLF does: some door panels send it.
+fn line_at(bytes: &[u8], at: usize) -> Option<Line> {
+    let mut from = at;
+    let mut stray_cr = false;
+    loop {
+        let found = from + memchr2(b'\r', b'\n', bytes.get(from..)?)?;
+        if bytes.get(found) == Some(&b'\n') {
+            return Some(Line {
+                end: found,
+                next: found + 1,
+                stray_cr,
+            });
+        }
+        if bytes.get(found + 1) == Some(&b'\n') {
+            return Some(Line {
+                end: found,
+                next: found + 2,
+                stray_cr,
+            });
+        }
+        stray_cr = true;
+        from = found + 1;
+    }
 }
 
 fn field_at(
     bytes: &[u8],
     at: usize,
-    end: usize,
-    next: usize,
-    has_nul: &mut bool,
+    Line {
+        end,
+        next,
+        stray_cr,
+    }: Line,
 ) -> Result<Field, &'static str> {
+    // A CR that ends no line is how headers are smuggled past one parser to the next.
+    if stray_cr {
+        return Err("CR in header");
+    }
     let line = bytes.get(at..end).unwrap_or(&[]);
     let colon = memchr(b':', line).ok_or("Header without colon")?;
     let name = line.get(..colon).unwrap_or(&[]);
@@ -392,7 +444,6 @@ fn field_at(
         return Err("Malformed header name");
     }
     let value = line.get(colon + 1..).unwrap_or(&[]);
-    check_octets(value, has_nul)?;
     let lead = value
         .iter()
         .position(|byte| !lex::is_lws(*byte))
@@ -410,28 +461,30 @@ fn field_at(
     })
 }
 
-/// A CR that ends no line, or a NUL that is no quoted pair, is how headers are smuggled past one parser to the next.
-fn check_octets(value: &[u8], has_nul: &mut bool) -> Result<(), &'static str> {
-    let mut from = 0;
-    while let Some(found) = value.get(from..).and_then(|rest| memchr2(b'\r', 0, rest)) {
-        let at = from + found;
-        if value.get(at) == Some(&0) {
-            if at == 0 || value.get(at - 1) != Some(&b'\\') {
-                return Err("NUL in header");
-            }
-            *has_nul = true;
-        } else if value.get(at + 1) != Some(&b'\n') {
-            return Err("CR in header");
+/// A NUL is taken only as a quoted pair, the one place where RFC 4475 §3.1.1.2 wants it; `true` when there is one.
+fn check_nul(head: &[u8]) -> Result<bool, Refusal> {
+    let mut found = false;
+    for at in memchr::memchr_iter(0, head) {
+        if at == 0 || head.get(at - 1) != Some(&b'\\') {
+            return Err((400, "NUL in header"));
         }
-        from = at + 1;
+        found = true;
     }
-    Ok(())
+    Ok(found)
 }
 
 type StartOutcome = Result<Start, (Option<Start>, Refusal)>;
 
-fn start_line(bytes: &[u8], at: usize, end: usize, limits: &Limits) -> StartOutcome {
+fn start_line(
+    bytes: &[u8],
+    at: usize,
+    Line { end, stray_cr, .. }: Line,
+    limits: &Limits,
+) -> StartOutcome {
     let line = bytes.get(at..end).unwrap_or(&[]);
+    if stray_cr {
+        return Err((None, (400, "CR in start line")));
+    }
     if line
         .get(..8)
         .is_some_and(|head| head.eq_ignore_ascii_case(b"SIP/2.0 "))
@@ -490,8 +543,7 @@ fn status_line(line: &[u8], at: usize, end: usize) -> StartOutcome {
         // Without a reason phrase some devices also leave out the SP before it.
         Some(status) if separated => {
             let reason = Span::new((at + 12).min(end), end);
-            let mut ignored = false;
-            if check_octets(reason.of(line), &mut ignored).is_err() {
+            if memchr(0, line).is_some() {
                 return Err((None, (400, "Malformed Status-Line")));
             }
             Ok(Start::Response { status, reason })
@@ -502,12 +554,8 @@ fn status_line(line: &[u8], at: usize, end: usize) -> StartOutcome {
 
 /// SIP is UTF-8 (RFC 3261 §7); door stations also send Latin-1 display names. Such a head is transcoded octet by
 /// octet, so that the call is answered; only then does the buffer differ from what was received.
-fn utf8_head(bytes: Bytes) -> Bytes {
-    let head_end = head_end(&bytes);
-    let head = bytes.get(..head_end).unwrap_or(&bytes);
-    if std::str::from_utf8(head).is_ok() {
-        return bytes;
-    }
+fn transcoded(bytes: &[u8], head_end: usize) -> Bytes {
+    let (head, body) = bytes.split_at_checked(head_end).unwrap_or((bytes, &[]));
     let mut out = Vec::with_capacity(bytes.len() + 64);
     for chunk in head.utf8_chunks() {
         out.extend_from_slice(chunk.valid().as_bytes());
@@ -516,21 +564,6 @@ fn utf8_head(bytes: Bytes) -> Bytes {
             out.extend_from_slice(char::from(*byte).encode_utf8(&mut buffer).as_bytes());
         }
     }
-    out.extend_from_slice(bytes.get(head_end..).unwrap_or(&[]));
+    out.extend_from_slice(body);
     Bytes::from(out)
-}
-
-/// Where the body starts: after the first empty line, whichever line ends were used.
-fn head_end(bytes: &[u8]) -> usize {
-    let mut at = bytes
-        .iter()
-        .position(|byte| !matches!(byte, b'\r' | b'\n'))
-        .unwrap_or(bytes.len());
-    while let Some((end, next)) = line_at(bytes, at) {
-        if end == at {
-            return next;
-        }
-        at = next;
-    }
-    bytes.len()
 }

@@ -234,3 +234,85 @@ impl<'m> Splice<'m> {
         self.changed.push((at, text));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Limits;
+
+    const TEXT: &str = "INVITE sip:c@d SIP/2.0\r\nVIA : SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bK1, SIP/2.0/TCP b;branch=z9hG4bK2\r\nmax-forwards:70\r\nRecord-Route: <sip:p;lr>\r\nRoute: <sip:us;lr>\r\nRoute: <sip:q;lr>\r\nf: <sip:a@b>;tag=1\r\nTo:\r\n <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nX-Odd:   ;;,  \r\n\r\nbody";
+
+    fn message(text: &str) -> Message {
+        Message::parse(Bytes::from(text.to_owned()), &Limits::default()).unwrap()
+    }
+
+    fn spliced(edit: impl FnOnce(Splice<'_>) -> Splice<'_>) -> String {
+        let message = message(TEXT);
+        String::from_utf8(edit(Splice::new(&message)).finish().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn without_edits_every_octet_stays() {
+        assert_eq!(spliced(|splice| splice), TEXT);
+    }
+
+    #[test]
+    fn a_request_passed_on_changes_only_the_lines_named() {
+        let out = spliced(|splice| {
+            splice
+                .uri("sip:c@10.0.0.9:5062")
+                .stamp_via("192.0.2.1:1234".parse().unwrap())
+                .pop_route()
+                .push_record_route("<sip:us;lr>")
+                .push_via("SIP/2.0/UDP us;branch=z9hG4bK0")
+                .max_forwards(69)
+        });
+        let expected = TEXT
+            .replace(
+                "INVITE sip:c@d SIP/2.0\r\n",
+                "INVITE sip:c@10.0.0.9:5062 SIP/2.0\r\nVia: SIP/2.0/UDP us;branch=z9hG4bK0\r\nRecord-Route: <sip:us;lr>\r\n",
+            )
+            .replace("VIA : SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bK1, ", "VIA: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;received=192.0.2.1;rport=1234, ")
+            .replace("max-forwards:70", "max-forwards: 69")
+            .replace("Route: <sip:us;lr>\r\nRoute", "Route");
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn vias_are_popped_value_by_value() {
+        assert!(
+            spliced(|splice| splice.pop_via())
+                .contains("\r\nVIA: SIP/2.0/TCP b;branch=z9hG4bK2\r\n")
+        );
+        assert!(!spliced(|splice| splice.pop_via().pop_via()).contains("VIA"));
+    }
+
+    #[test]
+    fn a_field_is_set_once_or_added() {
+        let out = spliced(|splice| {
+            splice
+                .set(HeaderName::Route, "<sip:r>")
+                .set(HeaderName::Subject, "s")
+                .add(HeaderName::Priority, "p")
+        });
+        assert_eq!(out.matches("Route: <sip:r>").count(), 1);
+        assert!(!out.contains("<sip:q;lr>"));
+        assert!(out.starts_with("INVITE sip:c@d SIP/2.0\r\nSubject: s\r\n"));
+        assert!(out.ends_with("\r\nPriority: p\r\n\r\nbody"));
+    }
+
+    #[test]
+    fn a_header_is_removed_in_every_spelling() {
+        assert!(
+            !spliced(|splice| splice.remove(&HeaderName::from_token("x-odd"))).contains("X-Odd")
+        );
+        assert!(!spliced(|splice| splice.remove(&HeaderName::From)).contains("\nf:"));
+    }
+
+    #[test]
+    fn padding_and_a_quoted_nul_do_not_go_out() {
+        let text = TEXT.replace("X-Odd:   ;;,  ", "l: 4\r\nX-Odd: \"\\\0\"") + "\0padding";
+        let out = Splice::new(&message(&text)).finish();
+        assert!(out.ends_with(b"X-Odd: \"\\ \"\r\n\r\nbody"));
+    }
+}

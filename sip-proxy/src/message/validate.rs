@@ -12,7 +12,7 @@ use crate::message::limits::Limits;
 use crate::message::method::Method;
 use crate::message::name::HeaderName;
 use crate::message::name_addr::NameAddr;
-use crate::message::raw::{RawMessage, Refusal};
+use crate::message::raw::{RawMessage, Refusal, Span};
 use crate::message::via::Via;
 use crate::uri::Uri;
 
@@ -29,6 +29,8 @@ struct Checked {
     raw: RawMessage,
     method: Method,
     cseq: u32,
+    from_tag: Option<Span>,
+    to_tag: Option<Span>,
 }
 
 /// Fields of which a message has one. Two with the same value are taken as one: some proxies repeat them.
@@ -68,7 +70,18 @@ impl Message {
             (None, None) => return Err(invalid(None, (400, "Empty message"))),
         };
         match check(&raw, limits) {
-            Ok((method, cseq)) => Ok(Self(Arc::new(Checked { raw, method, cseq }))),
+            Ok(Facts {
+                method,
+                cseq,
+                from_tag,
+                to_tag,
+            }) => Ok(Self(Arc::new(Checked {
+                raw,
+                method,
+                cseq,
+                from_tag,
+                to_tag,
+            }))),
             Err(refusal) => Err(invalid(Some(raw), refusal)),
         }
     }
@@ -118,13 +131,13 @@ impl Message {
     /// From's tag; RFC 2543 elements send none.
     #[must_use]
     pub fn from_tag(&self) -> Option<&str> {
-        self.from().tag()
+        self.0.from_tag.map(|span| self.text(span))
     }
 
     /// To's tag.
     #[must_use]
     pub fn to_tag(&self) -> Option<&str> {
-        self.to().tag()
+        self.0.to_tag.map(|span| self.text(span))
     }
 
     /// The topmost Via.
@@ -170,31 +183,34 @@ impl Message {
     }
 }
 
-fn check(raw: &RawMessage, limits: &Limits) -> Result<(Method, u32), Refusal> {
+/// What a message is asked for again and again, found once.
+struct Facts {
+    method: Method,
+    cseq: u32,
+    from_tag: Option<Span>,
+    to_tag: Option<Span>,
+}
+
+fn check(raw: &RawMessage, limits: &Limits) -> Result<Facts, Refusal> {
     let bad = |reason| Err((400, reason));
-    for name in SINGLE {
-        let mut lines = raw.headers(name);
-        if let Some(first) = lines.next()
-            && lines.any(|other| other != first)
-        {
-            return bad("Conflicting single-value header");
-        }
-    }
-    let vias = raw.values(&HeaderName::Via);
-    match raw.values(&HeaderName::Via).next().map(Via::parse) {
-        None => return bad("Missing Via"),
-        Some(Err(reason)) => return Err((400, reason)),
-        Some(Ok(via))
+    single_values(raw)?;
+    let mut vias = 0;
+    for value in raw.values(&HeaderName::Via) {
+        vias += 1;
+        if vias == 1 {
+            let via = Via::parse(value).map_err(|reason| (400, reason))?;
             if via
                 .branch()
-                .is_some_and(|branch| branch.len() > limits.identifier_bytes) =>
-        {
-            return bad("Branch too long");
+                .is_some_and(|branch| branch.len() > limits.identifier_bytes)
+            {
+                return bad("Branch too long");
+            }
         }
-        Some(Ok(_)) => {}
     }
-    if vias.count() > limits.vias {
-        return bad("Too many Vias");
+    match vias {
+        0 => return bad("Missing Via"),
+        _ if vias > limits.vias => return bad("Too many Vias"),
+        _ => {}
     }
     let call_id = raw.header(&HeaderName::CallId).unwrap_or("");
     if call_id.is_empty() || call_id.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
@@ -203,18 +219,46 @@ fn check(raw: &RawMessage, limits: &Limits) -> Result<(Method, u32), Refusal> {
     if call_id.len() > limits.identifier_bytes {
         return bad("Call-ID too long");
     }
-    address(raw, &HeaderName::From, limits)?;
-    address(raw, &HeaderName::To, limits)?;
+    let from_tag = address(raw, &HeaderName::From, limits)?;
+    let to_tag = address(raw, &HeaderName::To, limits)?;
     if raw
         .header(&HeaderName::MaxForwards)
         .is_some_and(|value| value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()))
     {
         return bad("Malformed Max-Forwards");
     }
-    cseq(raw)
+    let (method, cseq) = cseq(raw)?;
+    Ok(Facts {
+        method,
+        cseq,
+        from_tag,
+        to_tag,
+    })
 }
 
-fn address(raw: &RawMessage, name: &HeaderName, limits: &Limits) -> Result<(), Refusal> {
+/// One pass over the index: a known name seen twice is compared only when it is one of [`SINGLE`].
+fn single_values(raw: &RawMessage) -> Result<(), Refusal> {
+    let mut seen = [0_u64; 4];
+    for field in &raw.fields {
+        let bit = 1 << (field.id % 64);
+        let Some(word) = seen.get_mut(usize::from(field.id / 64)) else {
+            continue;
+        };
+        if *word & bit == 0 {
+            *word |= bit;
+            continue;
+        }
+        let Some(name) = SINGLE.iter().find(|name| name.id() == field.id) else {
+            continue;
+        };
+        if raw.header(name) != Some(raw.text(field.value)) {
+            return Err((400, "Conflicting single-value header"));
+        }
+    }
+    Ok(())
+}
+
+fn address(raw: &RawMessage, name: &HeaderName, limits: &Limits) -> Result<Option<Span>, Refusal> {
     let Some(value) = raw.header(name) else {
         return Err((400, "Missing From or To"));
     };
@@ -222,7 +266,7 @@ fn address(raw: &RawMessage, name: &HeaderName, limits: &Limits) -> Result<(), R
     match address.tag() {
         Some(tag) if tag.len() > limits.identifier_bytes => Err((400, "Tag too long")),
         Some(tag) if !lex::is_token(tag) => Err((400, "Malformed tag")),
-        _ => Ok(()),
+        tag => Ok(tag.map(|tag| raw.locate(tag))),
     }
 }
 

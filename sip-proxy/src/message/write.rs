@@ -432,3 +432,66 @@ pub fn reason_phrase(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Limits, Message};
+
+    const INVITE: &str = "INVITE sip:c@d SIP/2.0\r\nv: SIP/2.0/UDP 10.0.0.1;rport;branch=z9hG4bK1\r\nv: SIP/2.0/TCP b;branch=z9hG4bK2\r\nRecord-Route: <sip:p;lr>\r\nf: <sip:a@b>;tag=1\r\nt: sip:c@d\r\ni: x\r\nCSeq: 1 INVITE\r\nTimestamp: 54\r\n\r\n";
+
+    fn written(response: &OutgoingResponse, request: &str) -> String {
+        let request = Message::parse(Bytes::from(request.to_owned()), &Limits::default()).unwrap();
+        let bytes = write_response(
+            response,
+            &request,
+            "192.0.2.1:1234".parse().unwrap(),
+            Some("Doorward"),
+        );
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_response_copies_what_8_2_6_2_says() {
+        let out = written(
+            &OutgoingResponse::new(180)
+                .with_to_tag("9")
+                .with_contact("<sip:us>"),
+            INVITE,
+        );
+        assert_eq!(
+            out,
+            "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;received=192.0.2.1;rport=1234\r\nVia: SIP/2.0/TCP b;branch=z9hG4bK2\r\nRecord-Route: <sip:p;lr>\r\nFrom: <sip:a@b>;tag=1\r\nTo: sip:c@d;tag=9\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:us>\r\nServer: Doorward\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_100_repeats_the_timestamp_and_no_route() {
+        let out = written(&OutgoingResponse::new(100), INVITE);
+        assert!(out.contains("\r\nTimestamp: 54\r\n") && !out.contains("Record-Route"));
+    }
+
+    #[test]
+    fn a_tag_already_there_is_kept() {
+        let request = INVITE.replace("t: sip:c@d", "t: <sip:c@d>;tag=old");
+        let out = written(&OutgoingResponse::new(200).with_to_tag("new"), &request);
+        assert!(out.contains("\r\nTo: <sip:c@d>;tag=old\r\n"));
+    }
+
+    #[test]
+    fn a_folded_value_goes_out_in_one_line() {
+        let request = INVITE.replace("t: sip:c@d", "t: <sip:c@d>\r\n ;x=y");
+        assert!(
+            written(&OutgoingResponse::new(486), &request).contains("\r\nTo: <sip:c@d>   ;x=y\r\n")
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        let mut wire = Wire::default();
+        wire.number(0);
+        wire.raw(b" ");
+        wire.number(u64::MAX);
+        assert_eq!(wire.finish(), "0 18446744073709551615");
+    }
+}
