@@ -264,3 +264,124 @@ fn is_sips(uri: &str) -> bool {
     uri.get(..5)
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::transport::Transport;
+
+    fn flow() -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "192.0.2.9:5060".parse().unwrap(),
+            connection: None,
+        }
+    }
+
+    /// A message of one call: `start` line, tags, CSeq and further lines.
+    fn message(start: &str, tags: (&str, &str), cseq: &str, lines: &str) -> Message {
+        let to = if tags.1.is_empty() { String::new() } else { format!(";tag={}", tags.1) };
+        let text = format!(
+            "{start}\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: \"Front \\\"A\\\"\" <sip:door@x>;tag={}\r\n\
+             To: <sip:desk@x>{to}\r\nCall-ID: c\r\nCSeq: {cseq}\r\n{lines}Content-Length: 0\r\n\r\n",
+            tags.0
+        );
+        Message::parse(Bytes::from(text), &Default::default()).unwrap()
+    }
+
+    fn invite(lines: &str) -> Message {
+        message("INVITE sip:desk@x SIP/2.0", ("f", ""), "7 INVITE", lines)
+    }
+
+    fn uas(lines: &str) -> Dialog {
+        Dialog::from_request(&invite(lines), "ours", flow()).unwrap()
+    }
+
+    const CONTACT: &str = "Contact: <sip:door@192.0.2.9:5070>\r\n";
+
+    #[test]
+    fn a_uas_dialog_has_the_routes_in_order_and_the_peer_as_target() {
+        let mut dialog = uas(&format!("{CONTACT}Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\n"));
+        let bye = dialog.request(Method::Bye);
+        assert_eq!((bye.uri.as_str(), bye.cseq), ("sip:door@192.0.2.9:5070", 1));
+        assert_eq!(bye.route, ["<sip:p1;lr>", "<sip:p2;lr>"]);
+        assert_eq!(bye.from, "<sip:desk@x>;tag=ours");
+        assert_eq!(bye.to, "\"Front \\\"A\\\"\" <sip:door@x>;tag=f");
+        assert_eq!(dialog.next_hop(), "sip:p1;lr");
+    }
+
+    #[test]
+    fn a_uac_dialog_has_the_routes_reversed_and_goes_on_counting() {
+        let sent = OutgoingRequest {
+            method: Method::Invite,
+            uri: "sip:desk@x".into(),
+            from: "<sip:door@x>;tag=f".into(),
+            to: "<sip:desk@x>".into(),
+            call_id: "c".into(),
+            cseq: 7,
+            max_forwards: 70,
+            route: Vec::new(),
+            contact: None,
+            headers: Vec::new(),
+            body: None,
+        };
+        let ok = message("SIP/2.0 200 OK", ("f", "t"), "7 INVITE", &format!("{CONTACT}Record-Route: <sip:p2;lr>, <sip:p1;lr>\r\n"));
+        let mut dialog = Dialog::from_response(&sent, &ok, flow()).unwrap();
+        assert_eq!(dialog.route_set, ["<sip:p1;lr>", "<sip:p2;lr>"]);
+        assert_eq!((dialog.ack(7).cseq, dialog.request(Method::Info).cseq, dialog.ack(7).cseq), (7, 8, 7));
+        assert!(dialog.matches(&ok));
+        let bare = message("SIP/2.0 180 Ringing", ("f", "t"), "7 INVITE", "");
+        assert_eq!(Dialog::from_response(&sent, &bare, flow()).unwrap().remote_target, "sip:desk@x");
+        let untagged = message("SIP/2.0 200 OK", ("f", ""), "7 INVITE", CONTACT);
+        assert!(Dialog::from_response(&sent, &untagged, flow()).is_err());
+    }
+
+    #[test]
+    fn a_strict_first_route_takes_the_request_uris_place() {
+        let mut dialog = uas(&format!("{CONTACT}Record-Route: <sip:strict>, <sip:p2;lr>\r\n"));
+        let bye = dialog.request(Method::Bye);
+        assert_eq!(bye.uri, "sip:strict");
+        assert_eq!(bye.route, ["<sip:p2;lr>", "<sip:door@192.0.2.9:5070>"]);
+    }
+
+    #[test]
+    fn a_request_without_or_with_a_broken_contact_makes_no_dialog() {
+        assert_eq!(Dialog::from_request(&invite(""), "ours", flow()).unwrap_err().status, 400);
+        let broken = invite("Contact: <sip:a\r\n");
+        assert_eq!(Dialog::from_request(&broken, "ours", flow()).unwrap_err().status, 400);
+        let long = format!("{CONTACT}{}", "Record-Route: <sip:p;lr>\r\n".repeat(MAX_ROUTES + 1));
+        assert_eq!(Dialog::from_request(&invite(&long), "ours", flow()).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn the_peers_numbers_must_grow() {
+        let mut dialog = uas(CONTACT);
+        let at = |cseq: &str| message("INFO sip:desk@x SIP/2.0", ("f", "ours"), cseq, "");
+        assert_eq!(dialog.receive(&at("7 INFO")).unwrap_err().status, 500);
+        assert_eq!(dialog.receive(&at("9 INFO")), Ok(()));
+        assert!(dialog.receive(&at("8 INFO")).is_err());
+        let ack = message("ACK sip:desk@x SIP/2.0", ("f", "ours"), "7 ACK", "");
+        assert_eq!(dialog.receive(&ack), Ok(()));
+    }
+
+    #[test]
+    fn a_target_refresh_takes_the_new_contact_only() {
+        let mut dialog = uas(CONTACT);
+        dialog.refresh_target(&message("INVITE sip:desk@x SIP/2.0", ("f", "ours"), "8 INVITE", "Contact: <sip:new@y>\r\n"));
+        assert_eq!(dialog.remote_target, "sip:new@y");
+        dialog.refresh_target(&message("INVITE sip:desk@x SIP/2.0", ("f", "ours"), "9 INVITE", ""));
+        assert_eq!(dialog.remote_target, "sip:new@y");
+    }
+
+    #[test]
+    fn a_dialog_is_matched_by_call_id_and_both_tags() {
+        let dialog = uas(CONTACT);
+        let with = |tags| message("BYE sip:desk@x SIP/2.0", tags, "8 BYE", "");
+        assert!(dialog.matches(&with(("f", "ours"))));
+        assert!(!dialog.matches(&with(("f", "guess"))));
+        assert!(!dialog.matches(&with(("other", "ours"))));
+    }
+}
