@@ -531,9 +531,20 @@ impl B2bua {
         if let Some(at) = self.wake_of.remove(&number) {
             self.wakes.remove(&(at, number));
         }
-        let Some(call) = self.calls.get(&number) else {
+        let Some(call) = self.calls.get_mut(&number) else {
             return;
         };
+        if call.is_ended() && !std::mem::replace(&mut call.progress.uncounted, true) {
+            self.counters.answered += u64::from(call.times.answered.is_some());
+            self.live = self.live.saturating_sub(1);
+            let device = &call.caller.party.device;
+            if let Some(count) = self.per_device.get_mut(device) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.per_device.remove(device);
+                }
+            }
+        }
         if call.is_over() {
             self.ringing.remove(&number);
             if let Some(call) = self.calls.remove(&number) {
@@ -581,20 +592,6 @@ impl B2bua {
     }
 
     fn call_ended(&mut self, now: Now, id: &str) {
-        let found = self
-            .number_of(id)
-            .and_then(|number| self.calls.get(&number));
-        if let Some(call) = found {
-            self.counters.answered += u64::from(call.times.answered.is_some());
-            let device = call.caller.party.device.clone();
-            self.live = self.live.saturating_sub(1);
-            if let Some(count) = self.per_device.get_mut(&device) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_device.remove(&device);
-                }
-            }
-        }
         self.unlock(now, |unlocks, world| unlocks.call_ended(world, id));
     }
 

@@ -5,7 +5,7 @@ use media_bridge::{Command, Tone};
 use sip_proxy::{Dialog, HeaderName, Message, OutgoingResponse, ServerTx};
 
 use super::call::{Call, PROVISIONAL_EVERY, Phase};
-use super::offer::{ALLOW, SUPPORTED, sdp};
+use super::offer::ALLOW;
 use super::talk::Talk;
 use crate::Now;
 use crate::cdr::EndReason;
@@ -100,17 +100,11 @@ impl Call {
             keys,
             joined: false,
         }));
-        self.answer_caller(
-            site,
-            now,
-            message
-                .header(&HeaderName::Other("Session-Expires".into()))
-                .is_some(),
-        );
+        self.answer_caller(site, now);
     }
 
     /// 200 to the caller with the answer to its offer, or with our offer when it made none.
-    fn answer_caller(&mut self, site: &mut Site, now: Now, _timer: bool) {
+    fn answer_caller(&mut self, site: &mut Site, now: Now) {
         let prefer = match &self.phase {
             Phase::Talking(talk) => talk.winner.codec(),
             _ => None,
@@ -137,7 +131,6 @@ impl Call {
         let mut response = OutgoingResponse::new(200)
             .with_to_tag(self.caller.local_tag.clone())
             .with_header(HeaderName::Allow, ALLOW.to_owned())
-            .with_header(HeaderName::Supported, SUPPORTED.to_owned())
             .with_body("application/sdp", body);
         response.contact = Some(site.contact(&self.caller.flow));
         self.progress.final_status = Some(200);

@@ -266,6 +266,11 @@ impl Call {
         [phase, self.provisional_at].into_iter().flatten().min()
     }
 
+    /// Whether it is over for its people.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ending)
+    }
+
     /// Whether nothing of the call is left: no branch, no transaction, no open media.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ending)

@@ -24,6 +24,8 @@ pub(crate) struct Progress {
     /// BYE to the caller that must wait for its ACK (RFC 3261 §15).
     pub(crate) bye_on_ack: Option<&'static str>,
     pub(crate) recorded: bool,
+    /// The top machine no longer counts it among the live calls.
+    pub(crate) uncounted: bool,
     /// The winner's leg after the talk, for the record.
     pub(crate) winner: Option<Box<Leg>>,
 }

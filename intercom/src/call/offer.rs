@@ -13,8 +13,9 @@ use crate::story::Line;
 
 /// Methods we serve (RFC 3261 §20.5).
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER";
-/// Extensions we understand (RFC 3261 §20.37).
-pub(crate) const SUPPORTED: &str = "timer, path, outbound";
+/// Extensions we understand (RFC 3261 §20.37). `timer` is not among them: a peer may refresh as it likes, we start no
+/// session timer of our own.
+pub(crate) const SUPPORTED: &str = "path, outbound";
 
 /// An SDP body.
 pub(crate) fn sdp(bytes: bytes::Bytes) -> Body {
@@ -105,10 +106,7 @@ impl Call {
         let domain = site.config.domain();
         let caller = &self.caller.party;
         let name = caller.door.as_deref().unwrap_or(&caller.device);
-        let mut headers = vec![
-            (HeaderName::Allow, ALLOW.to_owned()),
-            (HeaderName::Supported, SUPPORTED.to_owned()),
-        ];
+        let mut headers = vec![(HeaderName::Allow, ALLOW.to_owned())];
         let auto_answer = matches!(&self.phase, Phase::Ringing(fork) if fork.ring.auto_answer);
         if auto_answer {
             let extra = leg.profile.auto_answer.headers.iter();

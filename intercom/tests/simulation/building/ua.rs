@@ -1,0 +1,583 @@
+//! A phone or door station: a small user agent on a transaction layer of its own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sip_proxy::digest::client::{self, Request as DigestRequest, Secret};
+use sip_proxy::{
+    Body, ClientTx, Dialog, Endpoint, EndpointConfig, Flow, HeaderName, Input, Message, Method,
+    OutgoingRequest, OutgoingResponse, Output, ServerTx, Transport,
+};
+
+/// What a phone does with a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Policy {
+    /// Rings for so long, then answers.
+    Answer(Duration),
+    /// Rings for so long, then refuses.
+    Refuse(Duration, u16),
+    /// Rings on.
+    Ring,
+    /// Does not even ring.
+    Dead,
+}
+
+#[derive(Debug)]
+enum Act {
+    Answer(ServerTx),
+    Refuse(ServerTx, u16),
+}
+
+/// A call as the device sees it.
+#[derive(Debug)]
+pub(crate) struct UaCall {
+    pub(crate) incoming: Option<ServerTx>,
+    pub(crate) outgoing: Option<ClientTx>,
+    pub(crate) invite: Option<Message>,
+    pub(crate) dialog: Option<Dialog>,
+    pub(crate) tag: String,
+    pub(crate) up: bool,
+    pub(crate) over: bool,
+    pub(crate) cseq: u32,
+}
+
+#[derive(Debug)]
+struct Pending {
+    request: OutgoingRequest,
+    tries: u32,
+    late: bool,
+}
+
+pub(crate) struct Ua {
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) addr: SocketAddr,
+    server: SocketAddr,
+    endpoint: Endpoint,
+    next_tx: u64,
+    serial: u64,
+    pub(crate) sent: Vec<Bytes>,
+    pending: BTreeMap<ClientTx, Pending>,
+    pub(crate) calls: Vec<UaCall>,
+    pub(crate) policy: Policy,
+    acts: Vec<(Instant, Act)>,
+    /// What happened, in words.
+    pub(crate) log: Vec<String>,
+    /// Final responses to INVITEs that start a call, challenges left out.
+    pub(crate) finals: Vec<u16>,
+    pub(crate) provisionals: Vec<u16>,
+    /// Final responses to other requests: method, status.
+    pub(crate) answers: Vec<(String, u16)>,
+    pub(crate) responses: Vec<Message>,
+    pub(crate) seen: Vec<Message>,
+    pub(crate) codec: u8,
+    pub(crate) acks: u32,
+}
+
+impl Ua {
+    pub(crate) fn new(user: &str, addr: SocketAddr, server: SocketAddr, seed: u64) -> Self {
+        let config = EndpointConfig {
+            server_name: String::new(),
+            ..EndpointConfig::default()
+        };
+        Ua {
+            user: user.to_owned(),
+            password: format!("pw-{user}"),
+            addr,
+            server,
+            endpoint: Endpoint::new(config, Box::new(StdRng::seed_from_u64(seed))),
+            next_tx: 1,
+            serial: seed << 16,
+            sent: Vec::new(),
+            pending: BTreeMap::new(),
+            calls: Vec::new(),
+            policy: Policy::Ring,
+            acts: Vec::new(),
+            log: Vec::new(),
+            finals: Vec::new(),
+            provisionals: Vec::new(),
+            answers: Vec::new(),
+            responses: Vec::new(),
+            seen: Vec::new(),
+            codec: 8,
+            acks: 0,
+        }
+    }
+
+    fn flow(&self) -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            local: self.addr,
+            remote: self.server,
+            connection: None,
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let acts = self.acts.iter().map(|(at, _)| *at).min();
+        [acts, self.endpoint.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn timeout(&mut self, now: Instant) {
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.acts)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        self.acts = later;
+        for (_, act) in due {
+            match act {
+                Act::Answer(tx) => self.answer(now, tx),
+                Act::Refuse(tx, status) => self.refuse(now, tx, status),
+            }
+        }
+        self.feed(now, Input::Timeout);
+    }
+
+    pub(crate) fn receive(&mut self, now: Instant, bytes: Bytes) {
+        let flow = self.flow();
+        self.feed(now, Input::Received { flow, bytes });
+    }
+
+    fn feed(&mut self, now: Instant, input: Input) {
+        let outputs: Vec<Output> = self.endpoint.handle(now, input).collect();
+        for output in outputs {
+            self.output(now, output);
+        }
+    }
+
+    fn output(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Transmit { bytes, .. } => self.sent.push(bytes),
+            Output::Request { tx, message, .. } => self.request(now, tx, message),
+            Output::Cancelled { tx, cancel } => {
+                let reason = cancel.header(&HeaderName::Reason).unwrap_or("").to_owned();
+                self.log.push(format!("cancelled {reason}"));
+                if let Some(call) = self.calls.iter_mut().find(|call| call.incoming == Some(tx)) {
+                    call.over = true;
+                }
+                self.respond(now, tx, OutgoingResponse::new(487));
+            }
+            Output::Ack { .. } => self.acks += 1,
+            Output::AckMissing { .. } => self.log.push("no ack".to_owned()),
+            Output::Response { tx, message, .. } => self.response(now, tx, &message),
+            Output::Failed { tx, .. } => {
+                if let Some(pending) = self.pending.remove(&tx) {
+                    self.log
+                        .push(format!("{} failed", pending.request.method.as_str()));
+                    self.answers
+                        .push((pending.request.method.as_str().to_owned(), 408));
+                    if let Some(call) = self.calls.iter_mut().find(|call| call.outgoing == Some(tx))
+                    {
+                        call.over = true;
+                        self.finals.push(408);
+                    }
+                }
+            }
+        }
+    }
+
+    fn respond(&mut self, now: Instant, tx: ServerTx, response: OutgoingResponse) {
+        self.feed(now, Input::Respond { tx, response });
+    }
+
+    fn request(&mut self, now: Instant, tx: ServerTx, message: Message) {
+        self.seen.push(message.clone());
+        if message.to_tag().is_some() {
+            return self.in_dialog(now, tx, &message);
+        }
+        match message.method() {
+            Method::Invite => {
+                self.serial += 1;
+                let tag = format!("t{}", self.serial);
+                let dialog = Dialog::from_request(&message, &tag, self.flow()).unwrap();
+                self.calls.push(UaCall {
+                    incoming: Some(tx),
+                    outgoing: None,
+                    invite: Some(message),
+                    dialog: Some(dialog),
+                    tag: tag.clone(),
+                    up: false,
+                    over: false,
+                    cseq: 1,
+                });
+                self.log.push("invite".to_owned());
+                let ring = OutgoingResponse::new(180).with_to_tag(tag);
+                match self.policy {
+                    Policy::Dead => return,
+                    Policy::Answer(after) => self.acts.push((now + after, Act::Answer(tx))),
+                    Policy::Refuse(after, status) => {
+                        self.acts.push((now + after, Act::Refuse(tx, status)))
+                    }
+                    Policy::Ring => {}
+                }
+                self.respond(now, tx, ring);
+            }
+            _ => self.respond(now, tx, OutgoingResponse::new(200)),
+        }
+    }
+
+    fn in_dialog(&mut self, now: Instant, tx: ServerTx, message: &Message) {
+        let flow_addr = self.addr;
+        let codec = self.codec;
+        let Some(call) = self.calls.iter_mut().find(|call| {
+            call.dialog
+                .as_ref()
+                .is_some_and(|dialog| dialog.matches(message))
+                && !call.over
+        }) else {
+            return self.respond(now, tx, OutgoingResponse::new(481));
+        };
+        match message.method() {
+            Method::Bye => {
+                call.over = true;
+                let reason = message.header(&HeaderName::Reason).unwrap_or("").to_owned();
+                self.log.push(format!("bye {reason}"));
+                self.respond(now, tx, OutgoingResponse::new(200));
+            }
+            Method::Invite => {
+                let body = String::from_utf8_lossy(message.body()).into_owned();
+                let (mine, word) = if body.contains("a=sendonly") {
+                    ("recvonly", "held")
+                } else {
+                    ("sendrecv", "resumed")
+                };
+                self.log.push(word.to_owned());
+                let response = OutgoingResponse::new(200)
+                    .with_contact(format!("<sip:{}@{flow_addr}>", self.user))
+                    .with_body("application/sdp", sdp(flow_addr, codec, mine));
+                self.respond(now, tx, response);
+            }
+            _ => self.respond(now, tx, OutgoingResponse::new(200)),
+        }
+    }
+
+    pub(crate) fn answer(&mut self, now: Instant, tx: ServerTx) {
+        let Some(call) = self
+            .calls
+            .iter_mut()
+            .find(|call| call.incoming == Some(tx) && !call.over && !call.up)
+        else {
+            return;
+        };
+        call.up = true;
+        let tag = call.tag.clone();
+        self.log.push("answer".to_owned());
+        let response = OutgoingResponse::new(200)
+            .with_to_tag(tag)
+            .with_contact(format!("<sip:{}@{}>", self.user, self.addr))
+            .with_body("application/sdp", sdp(self.addr, self.codec, "sendrecv"));
+        self.respond(now, tx, response);
+    }
+
+    fn refuse(&mut self, now: Instant, tx: ServerTx, status: u16) {
+        let Some(call) = self
+            .calls
+            .iter_mut()
+            .find(|call| call.incoming == Some(tx) && !call.over)
+        else {
+            return;
+        };
+        call.over = true;
+        let tag = call.tag.clone();
+        self.log.push(format!("refuse {status}"));
+        self.respond(now, tx, OutgoingResponse::new(status).with_to_tag(tag));
+    }
+
+    fn response(&mut self, now: Instant, tx: ClientTx, message: &Message) {
+        let status = message.status().unwrap();
+        let Some(pending) = self.pending.get(&tx) else {
+            return;
+        };
+        let invite = pending.request.method == Method::Invite;
+        let starts = invite
+            && self
+                .calls
+                .iter()
+                .any(|call| call.outgoing == Some(tx) && call.dialog.is_none());
+        if status < 200 {
+            if starts && status > 100 {
+                self.provisionals.push(status);
+            }
+            return;
+        }
+        let pending = self.pending.remove(&tx).unwrap();
+        if status == 401 && pending.tries == 0 {
+            return self.again(now, tx, pending, message);
+        }
+        self.responses.push(message.clone());
+        if !starts {
+            self.answers
+                .push((pending.request.method.as_str().to_owned(), status));
+        }
+        if !invite {
+            return;
+        }
+        let flow = self.flow();
+        let (addr, codec) = (self.addr, self.codec);
+        if starts {
+            self.finals.push(status);
+            self.log.push(format!("final {status}"));
+        }
+        let call = self.calls.iter_mut().find(|call| {
+            call.outgoing == Some(tx)
+                || call
+                    .dialog
+                    .as_ref()
+                    .is_some_and(|dialog| dialog.matches(message))
+        });
+        let Some(call) = call else { return };
+        if status >= 300 {
+            if starts {
+                call.over = true;
+            }
+            return;
+        }
+        if starts {
+            call.dialog = Some(Dialog::from_response(&pending.request, message, flow).unwrap());
+            call.up = true;
+        }
+        let mut ack = call.dialog.as_ref().unwrap().ack(message.cseq());
+        if pending.late {
+            ack.body = Some(body(addr, codec, "sendrecv"));
+        }
+        self.feed(
+            now,
+            Input::Ack {
+                request: ack,
+                to: flow,
+                invite: tx,
+            },
+        );
+    }
+
+    /// Answers a challenge.
+    fn again(&mut self, now: Instant, old: ClientTx, pending: Pending, message: &Message) {
+        let challenge = message
+            .headers(&HeaderName::WwwAuthenticate)
+            .next()
+            .unwrap()
+            .to_owned();
+        let mut request = pending.request;
+        let digest = DigestRequest {
+            method: request.method.as_str(),
+            uri: &request.uri,
+            cnonce: "c0ffee",
+            nc: 1,
+        };
+        let value = client::answer(
+            &challenge,
+            &self.user,
+            Secret::Password(&self.password),
+            &digest,
+        )
+        .unwrap();
+        request
+            .headers
+            .retain(|(name, _)| *name != HeaderName::Authorization);
+        request.headers.push((HeaderName::Authorization, value));
+        request.cseq += 1;
+        let tx = self.send(now, request, 1, pending.late);
+        if let Some(call) = self
+            .calls
+            .iter_mut()
+            .find(|call| call.outgoing == Some(old))
+        {
+            call.outgoing = Some(tx);
+            call.cseq += 1;
+        }
+        if let Some(dialog) = self
+            .calls
+            .iter_mut()
+            .filter_map(|call| call.dialog.as_mut())
+            .find(|d| d.matches(message))
+        {
+            dialog.local_cseq += 1;
+        }
+    }
+
+    fn send(&mut self, now: Instant, request: OutgoingRequest, tries: u32, late: bool) -> ClientTx {
+        let tx = ClientTx(self.next_tx);
+        self.next_tx += 1;
+        let to = self.flow();
+        self.pending.insert(
+            tx,
+            Pending {
+                request: request.clone(),
+                tries,
+                late,
+            },
+        );
+        self.feed(now, Input::Request { tx, request, to });
+        tx
+    }
+
+    fn fresh(&mut self, method: Method, user: &str) -> OutgoingRequest {
+        self.serial += 1;
+        OutgoingRequest {
+            method,
+            uri: format!("sip:{user}@elm.example"),
+            from: format!("<sip:{}@elm.example>;tag=f{}", self.user, self.serial),
+            to: format!("<sip:{user}@elm.example>"),
+            call_id: format!("{}-{}", self.user, self.serial),
+            cseq: 1,
+            max_forwards: 70,
+            route: Vec::new(),
+            contact: Some(format!("<sip:{}@{}>", self.user, self.addr)),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    pub(crate) fn register(&mut self, now: Instant) {
+        let user = self.user.clone();
+        let mut request = self.fresh(Method::Register, &user);
+        request.uri = "sip:elm.example".to_owned();
+        request
+            .headers
+            .push((HeaderName::Expires, "3600".to_owned()));
+        self.send(now, request, 0, false);
+    }
+
+    pub(crate) fn call(&mut self, now: Instant, user: &str, offer: bool, extra: &[(&str, &str)]) {
+        let mut request = self.fresh(Method::Invite, user);
+        for (name, value) in extra {
+            request
+                .headers
+                .push((HeaderName::from_token(name), (*value).to_owned()));
+        }
+        if offer {
+            request.body = Some(body(self.addr, self.codec, "sendrecv"));
+        }
+        let tx = self.send(now, request, 0, !offer);
+        self.calls.push(UaCall {
+            incoming: None,
+            outgoing: Some(tx),
+            invite: None,
+            dialog: None,
+            tag: String::new(),
+            up: false,
+            over: false,
+            cseq: 1,
+        });
+    }
+
+    /// A request outside dialogs, such as MESSAGE.
+    pub(crate) fn plain(
+        &mut self,
+        now: Instant,
+        method: Method,
+        user: &str,
+        extra: &[(&str, &str)],
+    ) {
+        let mut request = self.fresh(method, user);
+        for (name, value) in extra {
+            request
+                .headers
+                .push((HeaderName::from_token(name), (*value).to_owned()));
+        }
+        self.send(now, request, 0, false);
+    }
+
+    /// Any request, as it is.
+    pub(crate) fn raw(&mut self, now: Instant, edit: impl FnOnce(&mut OutgoingRequest)) {
+        let mut request = self.fresh(Method::Options, "nobody");
+        edit(&mut request);
+        self.send(now, request, 0, false);
+    }
+
+    pub(crate) fn cancel(&mut self, now: Instant) {
+        if let Some(tx) = self
+            .calls
+            .iter()
+            .rev()
+            .find(|call| call.dialog.is_none())
+            .and_then(|call| call.outgoing)
+        {
+            self.feed(now, Input::Cancel { tx, reason: None });
+        }
+    }
+
+    /// A request in the latest call that is up.
+    pub(crate) fn within(
+        &mut self,
+        now: Instant,
+        method: Method,
+        edit: impl FnOnce(&mut OutgoingRequest),
+    ) {
+        let contact = format!("<sip:{}@{}>", self.user, self.addr);
+        let Some(dialog) = self
+            .calls
+            .iter_mut()
+            .rev()
+            .find(|call| call.up && !call.over)
+            .and_then(|call| call.dialog.as_mut())
+        else {
+            return;
+        };
+        let mut request = dialog.request(method);
+        request.contact = Some(contact);
+        edit(&mut request);
+        self.send(now, request, 0, false);
+    }
+
+    pub(crate) fn hang_up(&mut self, now: Instant) {
+        self.within(now, Method::Bye, |_| {});
+        for call in &mut self.calls {
+            if call.up {
+                call.over = true;
+            }
+        }
+        self.log.push("hang up".to_owned());
+    }
+
+    pub(crate) fn info_digit(&mut self, now: Instant, digit: char) {
+        self.within(now, Method::Info, |request| {
+            let text = format!("Signal={digit}\r\nDuration=160\r\n");
+            request.body = Some(Body {
+                content_type: "application/dtmf-relay".to_owned(),
+                bytes: text.into(),
+            });
+        });
+    }
+
+    pub(crate) fn reinvite(&mut self, now: Instant, direction: &str) {
+        let offer = body(self.addr, self.codec, direction);
+        self.within(now, Method::Invite, |request| request.body = Some(offer));
+    }
+
+    /// Calls that are neither over nor refused.
+    pub(crate) fn open_calls(&self) -> usize {
+        self.calls.iter().filter(|call| !call.over).count()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.calls.iter().any(|call| call.up && !call.over)
+    }
+}
+
+pub(crate) fn sdp(addr: SocketAddr, codec: u8, direction: &str) -> Bytes {
+    let ip = addr.ip();
+    let name = match codec {
+        0 => "PCMU",
+        8 => "PCMA",
+        _ => "G729",
+    };
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP {codec} 101\r\n\
+         a=rtpmap:{codec} {name}/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na={direction}\r\n"
+    )
+    .into()
+}
+
+fn body(addr: SocketAddr, codec: u8, direction: &str) -> Body {
+    Body {
+        content_type: "application/sdp".to_owned(),
+        bytes: sdp(addr, codec, direction),
+    }
+}

@@ -1,0 +1,261 @@
+//! What is refused, and that a refusal says nothing.
+
+use std::time::Duration;
+
+use intercom::audit::Kind;
+use sip_proxy::{HeaderName, Method};
+
+use crate::building::Building;
+use crate::building::link::Weather;
+use crate::building::ua::Policy;
+use crate::talks::talking;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn last(building: &Building, device: &str) -> u16 {
+    building.find(device).answers.last().unwrap().1
+}
+
+#[test]
+fn a_wrong_password_gets_nothing_and_is_recorded() {
+    let mut building = Building::new(60, Weather::FINE);
+    building.ua("lobby").password = "wrong".to_owned();
+    building.act("lobby", |ua, now| ua.register(now));
+    building.run(SECOND);
+    assert_eq!(last(&building, "lobby"), 401);
+    building.act("lobby", |ua, now| ua.call(now, "desk", true, &[]));
+    building.run(SECOND);
+    assert_eq!(building.find("lobby").finals, [401]);
+    assert_eq!(
+        building
+            .records
+            .iter()
+            .filter(|record| record.entry.kind == Kind::AuthFailure)
+            .count(),
+        2
+    );
+    assert_eq!(building.b2bua.bindings(), 0);
+    building.check_quiet();
+}
+
+#[test]
+fn nobody_registers_anothers_address() {
+    let mut building = Building::new(61, Weather::FINE);
+    building.act("guest-phone", |ua, now| {
+        ua.raw(now, |request| {
+            request.method = Method::Register;
+            request.uri = "sip:elm.example".to_owned();
+            request.to = "<sip:desk-1@elm.example>".to_owned();
+        });
+    });
+    building.run(SECOND);
+    assert_eq!(last(&building, "guest-phone"), 403);
+    assert_eq!(building.b2bua.bindings(), 0);
+}
+
+#[test]
+fn identity_comes_from_the_account_not_from_from() {
+    let mut building = Building::ready(62);
+    building.ua("desk-1").policy = Policy::Ring;
+    building.act("guest-phone", |ua, now| {
+        ua.raw(now, |request| {
+            request.method = Method::Invite;
+            request.uri = "sip:desk-1@elm.example".to_owned();
+            request.from = "\"Lobby\" <sip:lobby@elm.example>;tag=x".to_owned();
+        });
+    });
+    building.run(SECOND);
+    let invite = building.find("desk-1").seen.first().unwrap();
+    assert!(
+        invite.from().uri.contains("guest-phone"),
+        "{}",
+        invite.from().uri
+    );
+    building.run(120 * SECOND);
+}
+
+#[test]
+fn unknown_dialogs_methods_and_foreign_domains_are_refused() {
+    let mut building = Building::ready(63);
+    for (method, to, uri, status) in [
+        (
+            Method::Bye,
+            "<sip:desk-1@elm.example>;tag=1.0.00",
+            "sip:desk-1@elm.example",
+            481,
+        ),
+        (
+            Method::Info,
+            "<sip:desk-1@elm.example>;tag=1.0.0000000000000000",
+            "sip:desk-1@elm.example",
+            481,
+        ),
+        (
+            Method::Invite,
+            "<sip:desk-1@elm.example>;tag=abc",
+            "sip:desk-1@elm.example",
+            481,
+        ),
+        (
+            Method::Refer,
+            "<sip:desk-1@elm.example>",
+            "sip:desk-1@elm.example",
+            405,
+        ),
+        (
+            Method::Subscribe,
+            "<sip:desk-1@elm.example>",
+            "sip:desk-1@elm.example",
+            405,
+        ),
+        (
+            Method::Options,
+            "<sip:desk-1@elm.example>",
+            "sip:elm.example",
+            200,
+        ),
+        (
+            Method::Message,
+            "<sip:desk-1@evil.example>",
+            "sip:desk-1@evil.example",
+            403,
+        ),
+        (
+            Method::Message,
+            "<sip:desk-1@elm.example>",
+            "sip:desk-1@elm.example",
+            403,
+        ),
+    ] {
+        let name = method.as_str().to_owned();
+        building.act("guest-phone", |ua, now| {
+            ua.raw(now, |request| {
+                request.method = method;
+                request.uri = uri.to_owned();
+                request.to = to.to_owned();
+            });
+        });
+        building.run(2 * SECOND);
+        let response = building.find("guest-phone").responses.last().unwrap();
+        assert_eq!(response.status(), Some(status), "{name} {uri}");
+        if status == 405 {
+            assert!(
+                response
+                    .header(&HeaderName::Allow)
+                    .unwrap()
+                    .contains("INVITE")
+            );
+        }
+    }
+    building.act("guest-phone", |ua, now| {
+        ua.raw(now, |request| {
+            request.method = Method::Invite;
+            request.uri = "sip:1@203.0.113.9".to_owned();
+        });
+    });
+    building.run(2 * SECOND);
+    assert_eq!(
+        building
+            .find("guest-phone")
+            .responses
+            .last()
+            .unwrap()
+            .status(),
+        Some(403)
+    );
+    building.check_quiet();
+}
+
+#[test]
+fn required_extensions_we_lack_are_named() {
+    let mut building = Building::ready(64);
+    building.act("lobby", |ua, now| {
+        ua.call(now, "desk", true, &[("Require", "100rel")])
+    });
+    building.run(SECOND);
+    assert_eq!(building.find("lobby").finals, [420]);
+    let response = building.find("lobby").responses.last().unwrap();
+    assert_eq!(response.header(&HeaderName::Unsupported), Some("100rel"));
+    building.check_quiet();
+}
+
+#[test]
+fn hops_that_are_used_up_end_the_call() {
+    let mut building = Building::ready(65);
+    building.act("lobby", |ua, now| {
+        ua.raw(now, |request| {
+            request.method = Method::Invite;
+            request.uri = "sip:desk@elm.example".to_owned();
+            request.max_forwards = 1;
+        });
+    });
+    building.run(SECOND);
+    assert_eq!(
+        building.find("lobby").responses.last().unwrap().status(),
+        Some(483)
+    );
+    building.check_quiet();
+}
+
+#[test]
+fn limits_on_calls_are_kept() {
+    let mut building = Building::with(66, Weather::FINE, |config| {
+        config.limits.max_calls = 2;
+        config.limits.max_calls_per_device = 1;
+    });
+    building.register_all();
+    talking(&mut building, "lobby", "one", "desk-1");
+    building.act("lobby", |ua, now| ua.call(now, "101", true, &[]));
+    building.run(SECOND);
+    assert_eq!(building.find("lobby").finals, [200, 486]);
+    building.act("garage", |ua, now| ua.call(now, "101", true, &[]));
+    building.run(SECOND);
+    building.act("desk-2", |ua, now| ua.call(now, "lobby", true, &[]));
+    building.run(SECOND);
+    assert_eq!(building.find("desk-2").finals, [503]);
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.act("garage", |ua, now| ua.cancel(now));
+    building.check_quiet();
+}
+
+#[test]
+fn without_a_media_port_the_call_is_refused_not_lost() {
+    let mut building = Building::ready(67);
+    building.leases_dry = true;
+    for _ in 0..64 {
+        building.act("lobby", |ua, now| ua.call(now, "desk", true, &[]));
+        building.run(SECOND);
+        building.act("lobby", |ua, now| ua.cancel(now));
+        building.run(SECOND);
+        if building.find("lobby").finals.last() == Some(&503) {
+            break;
+        }
+    }
+    assert_eq!(building.find("lobby").finals.last(), Some(&503));
+    building.check_quiet();
+}
+
+#[test]
+fn info_of_unknown_content_is_415_and_of_a_known_kind_200() {
+    let mut building = Building::ready(68);
+    talking(&mut building, "lobby", "desk", "desk-1");
+    for (kind, status) in [
+        ("text/html", 415),
+        ("application/media_control+xml", 200),
+        ("application/dtmf-relay", 200),
+    ] {
+        building.act("desk-1", |ua, now| {
+            ua.within(now, Method::Info, |request| {
+                let bytes = "Signal=5\r\nDuration=100\r\n".into();
+                request.body = Some(sip_proxy::Body {
+                    content_type: kind.to_owned(),
+                    bytes,
+                });
+            });
+        });
+        building.run(SECOND);
+        assert_eq!(last(&building, "desk-1"), status, "{kind}");
+    }
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
