@@ -86,7 +86,7 @@ fn benches(c: &mut Criterion) {
     ]
     .concat();
     c.bench_function("parse an RTP header", |bencher| {
-        bencher.iter(|| rtp::parse(black_box(&packet)))
+        bencher.iter(|| rtp::parse(black_box(&packet)));
     });
 }
 

@@ -72,7 +72,8 @@ pub fn read(mut bytes: &[u8], mut take: impl FnMut(Item)) -> usize {
     let mut packets = 0;
     while let Some((&[first, kind, high, low], rest)) = bytes.split_first_chunk::<4>() {
         let length = usize::from(u16::from_be_bytes([high, low])) * 4;
-        if first >> 6 != 2 {
+        // Anything else under version 2 is RTP on the wrong port.
+        if first >> 6 != 2 || !(192..=223).contains(&kind) {
             break;
         }
         let Some((body, next)) = rest.split_at_checked(length) else {
@@ -317,6 +318,12 @@ mod tests {
     fn a_reduced_size_packet_and_unknown_types_are_taken() {
         let nack = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
         assert_eq!(items(&nack), (1, vec![]));
+    }
+
+    #[test]
+    fn rtp_on_the_port_of_reports_is_not_understood() {
+        let rtp = [0x80, 0, 0, 2, 0, 0, 0, 160, 0, 0, 0, 1];
+        assert_eq!(items(&rtp), (0, vec![]));
     }
 
     #[test]

@@ -355,6 +355,25 @@ fn what_one_bridge_sends_another_hears_in_every_clock_pair() {
 }
 
 #[test]
+fn digits_for_a_leg_on_hold_wait_until_it_is_taken_back() {
+    let mut rig = Rig::new();
+    let mut held = config(A, Codec::Pcmu);
+    held.direction = Direction::RecvOnly;
+    rig.open(held);
+    rig.command(Command::SendDigits {
+        leg: A,
+        digits: "7".into(),
+        pacing: Pacing::default(),
+    });
+    rig.pass(2_000);
+    assert!(rig.events.is_empty() && pressed(&rig.heard_by(A)).is_empty());
+    rig.update(config(A, Codec::Pcmu));
+    rig.pass(600);
+    assert_eq!(pressed(&rig.heard_by(A)).len(), 7);
+    assert_eq!(rig.events, [Event::DigitsSent { leg: A }]);
+}
+
+#[test]
 fn without_telephone_events_digits_go_out_as_tones() {
     let mut rig = Rig::new();
     let mut leg = config(A, Codec::Pcmu);

@@ -97,9 +97,9 @@ fn loss_stays_visible_and_copies_do_not_pass() {
     let mut rig = Rig::pair(Codec::Pcmu, Codec::Pcmu);
     let mut phone = Phone::new(A, Codec::Pcmu);
     phone.talk(&mut rig, 2);
-    let copy = phone.clone();
+    let mut copy = phone.clone();
     phone.talk(&mut rig, 1);
-    copy.clone().talk(&mut rig, 1);
+    copy.talk(&mut rig, 1);
     (phone.sequence, phone.timestamp) = (phone.sequence + 2, phone.timestamp + 320);
     phone.talk(&mut rig, 1);
     let heard = rig.heard_by(B);

@@ -125,6 +125,12 @@ pub struct Bridge {
     origin: Option<Instant>,
 }
 
+/// A worker thread owns its bridge.
+const _: fn() = || {
+    fn sendable<T: Send>() {}
+    sendable::<Bridge>();
+};
+
 impl std::fmt::Debug for Bridge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bridge")

@@ -45,7 +45,7 @@ enum Queued {
 
 /// Outputs being collected. Both buffers are emptied by every drain and keep their capacity, so that nothing is
 /// allocated once the largest burst was seen; their bound is the work one input may cause (some packets for a
-/// packet, [`DUE_AT_ONCE`](super::DUE_AT_ONCE) legs for a timeout).
+/// packet, [`DUE_AT_ONCE`](super::wakeups::DUE_AT_ONCE) legs for a timeout).
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     queue: Vec<Queued>,

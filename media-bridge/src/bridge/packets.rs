@@ -148,6 +148,11 @@ impl Bridge {
             return;
         };
         let payload = bytes.get_mut(header.payload.clone()).unwrap_or_default();
+        if payload.is_empty() {
+            // A keep-alive of the peer's NAT.
+            partner.splice.swallow(leg.feed, header.sequence);
+            return;
+        }
         let span = silence::span(codec, payload);
         let Some(stamp) = partner.splice.relay(now, leg.feed, header, span) else {
             return;
@@ -161,7 +166,7 @@ impl Bridge {
             }
         }
         stamp.rewrite(bytes);
-        let octets = header.payload.len();
+        let octets = end.min(header.payload.end) - header.payload.start;
         partner.splice.count(octets);
         partner.stats.packets_out += 1;
         partner.stats.octets_out += octets as u64;

@@ -84,10 +84,6 @@ impl Source {
             return Place::First;
         };
         if stream.ssrc != header.ssrc {
-            if now.saturating_duration_since(stream.heard) < SSRC_SILENCE {
-                self.candidate = None;
-                return Place::Refused;
-            }
             return self.prove(now, header);
         }
         #[expect(
@@ -119,9 +115,18 @@ impl Source {
         self.prove(now, header)
     }
 
-    /// Two packets in sequence make a new stream.
+    /// Two packets in sequence make a new stream, once the old one is silent. The same goes for the old SSRC with
+    /// numbers far off: whoever forges packets knows the SSRC sooner than the numbers.
     #[cold]
     fn prove(&mut self, now: Instant, header: &Header) -> Place {
+        let speaking = self
+            .stream
+            .as_ref()
+            .is_some_and(|stream| now.saturating_duration_since(stream.heard) < SSRC_SILENCE);
+        if speaking {
+            self.candidate = None;
+            return Place::Refused;
+        }
         let proven = self
             .candidate
             .is_some_and(|c| c.ssrc == header.ssrc && c.next == header.sequence);
@@ -313,16 +318,24 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_the_numbers_needs_two_in_sequence() {
+    fn a_restart_of_the_numbers_needs_silence_and_two_in_sequence() {
         let (now, mut source) = (origin(), Source::default());
         source.place(now, &packet(1, 100));
-        assert_eq!(source.place(now, &packet(1, 30_000)), Place::Refused);
+        for n in 0..5 {
+            assert_eq!(
+                source.place(now, &packet(1, 20_000 + n)),
+                Place::Refused,
+                "the old one speaks"
+            );
+        }
+        let later = now + 500 * MS;
+        assert_eq!(source.place(later, &packet(1, 30_000)), Place::Refused);
         assert_eq!(
-            source.place(now, &packet(1, 101)),
-            Place::Next { missing: 0 }
+            source.place(later, &packet(1, 30_002)),
+            Place::Refused,
+            "not in sequence"
         );
-        assert_eq!(source.place(now, &packet(1, 30_000)), Place::Refused);
-        assert_eq!(source.place(now, &packet(1, 30_001)), Place::First);
+        assert_eq!(source.place(later, &packet(1, 30_003)), Place::First);
     }
 
     #[test]

@@ -8,9 +8,7 @@ use std::time::Instant;
 use super::outputs::Buffers;
 use super::source::Place;
 use super::splice::{Feed, Splice};
-use crate::codec::{
-    self, Codec, CodecError, Decode, Encode, MAX_PACKET_MS, MAX_PACKET_SAMPLES, Rate,
-};
+use crate::codec::{self, Codec, CodecError, Decode, Encode, MAX_PACKET_MS, Rate};
 use crate::leg::{Component, LegConfig, LegId, LegStats};
 use crate::rtp::{Header, timestamp_distance};
 
@@ -192,10 +190,15 @@ impl Transcode {
         let gap = self.bridge_loss(usize::from(missing), gap, payload, heard);
         self.bridge_silence(now, feed, gap, sink);
         let start = self.pending.len();
-        let samples = self.decoder.samples(payload).min(MAX_PACKET_SAMPLES);
+        let samples = self.decoder.samples(payload);
+        let longest = MAX_PACKET_MS * self.rate.per_ms();
+        if samples == 0 || samples > longest {
+            heard.dropped_invalid += 1;
+            return;
+        }
         self.pending.resize(start + samples, 0);
         let room = self.pending.get_mut(start..).unwrap_or_default();
-        if samples == 0 || self.decoder.decode(payload, room).is_err() {
+        if self.decoder.decode(payload, room).is_err() {
             self.pending.truncate(start);
             heard.dropped_invalid += 1;
             return;

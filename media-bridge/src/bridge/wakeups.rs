@@ -12,6 +12,9 @@ use crate::leg::{Component, Event};
 /// Legs looked after in one timeout at most; the others stay due, and the next timeout is at once.
 pub(super) const DUE_AT_ONCE: usize = 64;
 
+/// How often digits that wait for a held leg are looked after.
+const HOLD_CHECK: Duration = Duration::from_millis(200);
+
 const UPDATE: Duration = Duration::from_millis(UPDATE_MS as u64);
 
 impl Bridge {
@@ -119,6 +122,12 @@ impl Leg {
         let Some(mut digits) = self.digits.take() else {
             return true;
         };
+        if !self.sends() || self.rtp.destination().is_none() {
+            // On hold: digits wait, for nobody may be told they were sent.
+            digits.next = now + HOLD_CHECK;
+            self.digits = Some(digits);
+            return false;
+        }
         let mut catch_up = 0;
         while digits.next <= now {
             let mut span = digits.sender.span();
