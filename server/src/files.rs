@@ -64,13 +64,17 @@ impl std::error::Error for Refused {}
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { path, why } => write!(f, "error: cannot read {}: {why}", path.display()),
+            Self::Unreadable { path, why } => {
+                write!(f, "error: cannot read {}: {why}", path.display())
+            }
             Self::Conf(errors) => errors.fmt(f),
             Self::Plan(diagnostics) => f.write_str(dialplan::render(diagnostics, false).trim_end()),
             Self::Mismatch(faults) => f.write_str(&faults.join("\n")),
             Self::Store(error) => {
                 write!(f, "error: {error}")?;
-                error.hint().map_or(Ok(()), |hint| write!(f, "\n  = {hint}"))
+                error
+                    .hint()
+                    .map_or(Ok(()), |hint| write!(f, "\n  = {hint}"))
             }
         }
     }
@@ -99,7 +103,9 @@ pub fn load_plan(path: &Path) -> Result<(Plan, Vec<Diagnostic>), Refused> {
     let files = |name: &str| std::fs::read_to_string(directory.join(name)).ok();
     let loaded = dialplan::load(&read(path)?, &path.display().to_string(), &files);
     match loaded.plan {
-        Some(plan) if !loaded.diagnostics.iter().any(Diagnostic::is_error) => Ok((plan, loaded.diagnostics)),
+        Some(plan) if !loaded.diagnostics.iter().any(Diagnostic::is_error) => {
+            Ok((plan, loaded.diagnostics))
+        }
         _ => Err(Refused::Plan(loaded.diagnostics)),
     }
 }
@@ -115,7 +121,11 @@ pub fn load(path: &Path) -> Result<Loaded, Refused> {
     if !faults.is_empty() {
         return Err(Refused::Mismatch(faults));
     }
-    Ok(Loaded { conf, plan: Arc::new(plan), warnings })
+    Ok(Loaded {
+        conf,
+        plan: Arc::new(plan),
+        warnings,
+    })
 }
 
 /// What configuration and plan say about each other that cannot be.
@@ -129,29 +139,53 @@ fn misfits(conf: &conf::Resolved, plan: &Plan) -> Vec<String> {
     for door in plan.doors() {
         let Some(profile) = conf.stations.get(&door.station) else {
             let known: Vec<&str> = conf.stations.keys().map(String::as_str).collect();
-            let hint = conf::nearest(&door.station, &known)
-                .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean \"{near}\"?"));
-            faults.push(format!("error: {}: door \"{}\": there is no station profile \"{}\"\n  = {hint}", door.source, door.name, door.station));
+            let hint = conf::nearest(&door.station, &known).map_or_else(
+                || format!("known: {}", known.join(", ")),
+                |near| format!("did you mean \"{near}\"?"),
+            );
+            faults.push(format!(
+                "error: {}: door \"{}\": there is no station profile \"{}\"\n  = {hint}",
+                door.source, door.name, door.station
+            ));
             continue;
         };
-        for output in door.outputs.iter().filter(|output| output.driver == DriverKind::Http) {
-            let at = format!("error: {}: output \"{}\" of door \"{}\"", output.source, output.name, door.name);
+        for output in door
+            .outputs
+            .iter()
+            .filter(|output| output.driver == DriverKind::Http)
+        {
+            let at = format!(
+                "error: {}: output \"{}\" of door \"{}\"",
+                output.source, output.name, door.name
+            );
             if profile.unlock.http.is_none() {
                 faults.push(format!("{at}: station profile \"{}\" has no [unlock.http]\n  = choose another driver or profile", profile.name));
             }
-            if conf.doors.get(&door.name).is_none_or(|door| door.url.is_none()) {
+            if conf
+                .doors
+                .get(&door.name)
+                .is_none_or(|door| door.url.is_none())
+            {
                 faults.push(format!("{at}: driver \"http\" needs the station's address\n  = add [door.{}] with url = \"https://…\" to {file}", door.name));
             }
         }
     }
     for name in conf.doors.keys().filter(|name| plan.door(name).is_none()) {
         let known: Vec<&str> = plan.doors().map(|door| door.name.as_str()).collect();
-        let hint = conf::nearest(name, &known).map_or_else(|| "remove it".to_owned(), |near| format!("did you mean [door.{near}]?"));
-        faults.push(format!("error: {file}: [door.{name}] is no door of the plan\n  = {hint}"));
+        let hint = conf::nearest(name, &known).map_or_else(
+            || "remove it".to_owned(),
+            |near| format!("did you mean [door.{near}]?"),
+        );
+        faults.push(format!(
+            "error: {file}: [door.{name}] is no door of the plan\n  = {hint}"
+        ));
     }
     faults
 }
 
 fn read(path: &Path) -> Result<String, Refused> {
-    std::fs::read_to_string(path).map_err(|e| Refused::Unreadable { path: path.to_owned(), why: e.to_string() })
+    std::fs::read_to_string(path).map_err(|e| Refused::Unreadable {
+        path: path.to_owned(),
+        why: e.to_string(),
+    })
 }

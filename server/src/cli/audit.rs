@@ -18,12 +18,16 @@ pub enum Command {
     /// Check the whole chain and name the first record that was changed, is missing or out of order.
     ///
     /// A cut tail shows only against a checkpoint kept elsewhere: note the one printed here. Exit status 1 when the chain is broken.
-    #[command(after_help = "Examples:\n  doorward audit verify\n  doorward audit verify --checkpoint 1200:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    #[command(
+        after_help = "Examples:\n  doorward audit verify\n  doorward audit verify --checkpoint 1200:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
     Verify(VerifyArgs),
     /// Print records with their proof: each with its hash and the one before it, the head at the end.
     ///
     /// hash = SHA-256(previous hash || entry), over the 32 bytes of the previous hash and the entry's text as printed.
-    #[command(after_help = "Examples:\n  doorward audit export --since 2026-11-01 --door lobby --csv > lobby.csv\n  doorward audit export --person anna --jsonl | jq .entry")]
+    #[command(
+        after_help = "Examples:\n  doorward audit export --since 2026-11-01 --door lobby --csv > lobby.csv\n  doorward audit export --person anna --jsonl | jq .entry"
+    )]
     Export(ExportArgs),
 }
 
@@ -73,7 +77,9 @@ pub(super) async fn run(command: Command) -> Done {
 }
 
 fn checkpoint(text: &str) -> Result<Checkpoint, String> {
-    let (seq, hash) = text.split_once(':').ok_or("write SEQ:HASH as `audit verify` prints it")?;
+    let (seq, hash) = text
+        .split_once(':')
+        .ok_or("write SEQ:HASH as `audit verify` prints it")?;
     Ok(Checkpoint {
         seq: seq.parse().map_err(|_| "the place is a number")?,
         hash: hash.parse().map_err(str::to_owned)?,
@@ -85,16 +91,23 @@ async fn verify(args: VerifyArgs) -> Done {
     match store.verify(args.checkpoint).await? {
         Ok(summary) => {
             if args.json {
-                output::json(&json!({ "ok": true, "records": summary.records, "head": summary.head.to_string() }));
+                output::json(
+                    &json!({ "ok": true, "records": summary.records, "head": summary.head.to_string() }),
+                );
             } else {
-                output::line(&format!("ok: {} records, none changed, missing or out of order", summary.records));
+                output::line(&format!(
+                    "ok: {} records, none changed, missing or out of order",
+                    summary.records
+                ));
                 output::line(&format!("checkpoint {}:{}", summary.records, summary.head));
             }
             Ok(ExitCode::SUCCESS)
         }
         Err(fault) => {
             if args.json {
-                output::json(&json!({ "ok": false, "fault": fault_name(&fault), "seq": fault_seq(&fault), "message": fault.to_string() }));
+                output::json(
+                    &json!({ "ok": false, "fault": fault_name(&fault), "seq": fault_seq(&fault), "message": fault.to_string() }),
+                );
             } else {
                 output::error(&format!("error: the log is broken: {fault}"));
             }
@@ -115,7 +128,11 @@ fn fault_name(fault: &Fault) -> &'static str {
 
 fn fault_seq(fault: &Fault) -> u64 {
     match fault {
-        Fault::Changed { seq } | Fault::Missing { seq } | Fault::Reordered { seq, .. } | Fault::Foreign { seq, .. } | Fault::Cut { seq } => *seq,
+        Fault::Changed { seq }
+        | Fault::Missing { seq }
+        | Fault::Reordered { seq, .. }
+        | Fault::Foreign { seq, .. }
+        | Fault::Cut { seq } => *seq,
     }
 }
 
@@ -130,24 +147,47 @@ struct Filter {
 impl Filter {
     async fn new(args: &ExportArgs, store: &Store) -> Result<Self, Failure> {
         let zone = jiff::tz::TimeZone::system();
-        let at = |text: &Option<String>| text.as_deref().map(|text| moment(text, &zone)).transpose();
+        let at =
+            |text: &Option<String>| text.as_deref().map(|text| moment(text, &zone)).transpose();
         let actors = match &args.person {
             None => None,
             Some(person) => {
                 let owner = Owner::Person(person.clone());
                 let snapshot = store.snapshot().await?;
-                let devices = snapshot.directory.devices().values().filter(|device| device.owner == owner);
-                Some(devices.map(|device| format!("device:{}", device.id)).chain([format!("person:{person}")]).collect())
+                let devices = snapshot
+                    .directory
+                    .devices()
+                    .values()
+                    .filter(|device| device.owner == owner);
+                Some(
+                    devices
+                        .map(|device| format!("device:{}", device.id))
+                        .chain([format!("person:{person}")])
+                        .collect(),
+                )
             }
         };
-        Ok(Self { since: at(&args.since)?, until: at(&args.until)?, door: args.door.clone(), actors })
+        Ok(Self {
+            since: at(&args.since)?,
+            until: at(&args.until)?,
+            door: args.door.clone(),
+            actors,
+        })
     }
 
     fn takes(&self, entry: &Entry) -> bool {
         self.since.is_none_or(|since| entry.at >= since)
             && self.until.is_none_or(|until| entry.at < until)
-            && self.door.as_ref().is_none_or(|door| entry.door.as_ref() == Some(door))
-            && self.actors.as_ref().is_none_or(|actors| entry.actor.as_ref().is_some_and(|actor| actors.contains(actor)))
+            && self
+                .door
+                .as_ref()
+                .is_none_or(|door| entry.door.as_ref() == Some(door))
+            && self.actors.as_ref().is_none_or(|actors| {
+                entry
+                    .actor
+                    .as_ref()
+                    .is_some_and(|actor| actors.contains(actor))
+            })
     }
 }
 
@@ -171,7 +211,11 @@ async fn export(args: ExportArgs) -> Done {
             let entry = Entry::from_canonical(&link.canonical).ok();
             if entry.as_ref().is_none_or(|entry| filter.takes(entry)) {
                 exported += 1;
-                output::line(&if args.csv { table_row(link, entry.as_ref(), previous) } else { json_line(link, previous) });
+                output::line(&if args.csv {
+                    table_row(link, entry.as_ref(), previous)
+                } else {
+                    json_line(link, previous)
+                });
             }
             previous = link.hash;
         }
@@ -180,12 +224,16 @@ async fn export(args: ExportArgs) -> Done {
         output::error(&format!("error: the log is broken: {fault}"));
         return Ok(no());
     }
-    let summary = verifier.finish().map_err(|fault| Failure(fault.to_string()))?;
+    let summary = verifier
+        .finish()
+        .map_err(|fault| Failure(fault.to_string()))?;
     let (records, head) = (summary.records, summary.head);
     if !args.csv {
         output::line(&json!({ "site": store.site(), "records": records, "exported": exported, "head": head.to_string() }).to_string());
     }
-    output::error(&format!("{exported} of {records} records; checkpoint {records}:{head}"));
+    output::error(&format!(
+        "{exported} of {records} records; checkpoint {records}:{head}"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -193,18 +241,40 @@ async fn export(args: ExportArgs) -> Done {
 fn json_line(link: &Link, previous: ChainHash) -> String {
     let hash = link.hash;
     if serde_json::from_str::<serde_json::Value>(&link.canonical).is_ok() {
-        return format!("{{\"prev\":\"{previous}\",\"hash\":\"{hash}\",\"entry\":{}}}", link.canonical);
+        return format!(
+            "{{\"prev\":\"{previous}\",\"hash\":\"{hash}\",\"entry\":{}}}",
+            link.canonical
+        );
     }
     json!({ "prev": previous.to_string(), "hash": hash.to_string(), "seq": link.seq, "unreadable": link.canonical }).to_string()
 }
 
 const HEADER: [&str; 19] = [
-    "seq", "at", "kind", "door", "output", "actor", "method", "leg", "call", "intent", "decision", "rule", "driver", "result",
-    "latency_ms", "detail", "prev", "hash", "entry",
+    "seq",
+    "at",
+    "kind",
+    "door",
+    "output",
+    "actor",
+    "method",
+    "leg",
+    "call",
+    "intent",
+    "decision",
+    "rule",
+    "driver",
+    "result",
+    "latency_ms",
+    "detail",
+    "prev",
+    "hash",
+    "entry",
 ];
 
 fn table_row(link: &Link, entry: Option<&Entry>, previous: ChainHash) -> String {
-    let value = entry.and_then(|entry| serde_json::to_value(entry).ok()).unwrap_or_default();
+    let value = entry
+        .and_then(|entry| serde_json::to_value(entry).ok())
+        .unwrap_or_default();
     let mut row = HEADER.map(|column| match value.get(column) {
         Some(serde_json::Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
@@ -221,7 +291,11 @@ fn table_row(link: &Link, entry: Option<&Entry>, previous: ChainHash) -> String 
 /// A spreadsheet would run a cell that begins like a formula; such text gets an apostrophe in front.
 fn csv_row(cells: &[String]) -> String {
     let cell = |text: &String| {
-        let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+        let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            "'"
+        } else {
+            ""
+        };
         match guard.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
             true => text.clone(),
             false => format!("\"{guard}{}\"", text.replace('"', "\"\"")),

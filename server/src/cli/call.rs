@@ -22,7 +22,11 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct StoryArgs {
     /// The call's id or its beginning.
-    #[arg(value_name = "ID", required_unless_present = "last", conflicts_with = "last")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "last",
+        conflicts_with = "last"
+    )]
     id: Option<String>,
     /// The latest call.
     #[arg(long)]
@@ -58,14 +62,21 @@ async fn story(args: StoryArgs) -> Done {
     let (_, store) = args.configured.open_existing().await?;
     let id = match args.id {
         Some(id) => Some(id),
-        None => store.calls(1).await?.into_iter().next().map(|call| call.call),
+        None => store
+            .calls(1)
+            .await?
+            .into_iter()
+            .next()
+            .map(|call| call.call),
     };
     let found = match &id {
         Some(id) => store.call(id).await?,
         None => None,
     };
     let Some((call, story)) = found else {
-        let what = id.map_or("there are no calls yet".to_owned(), |id| format!("there is no one call `{id}`"));
+        let what = id.map_or("there are no calls yet".to_owned(), |id| {
+            format!("there is no one call `{id}`")
+        });
         output::error(&format!("error: {what}\n  = see `doorward call list`"));
         return Ok(no());
     };
@@ -97,7 +108,14 @@ fn value(call: &CallRow) -> serde_json::Value {
 }
 
 fn row(call: &CallRow) -> String {
-    let started = call.started.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let started = call
+        .started
+        .to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string();
     let seconds = call.ended.duration_since(call.started).as_secs_f64();
-    format!("{started}  {:<24} {:<20} -> {:<12} {:<12} {seconds:.1} s", call.call, call.caller, call.dialled, call.outcome)
+    format!(
+        "{started}  {:<24} {:<20} -> {:<12} {:<12} {seconds:.1} s",
+        call.call, call.caller, call.dialled, call.outcome
+    )
 }

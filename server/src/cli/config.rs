@@ -24,20 +24,48 @@ pub(super) fn run(command: &Command) -> Done {
             let conf = &loaded.conf;
             output::error(&dialplan::render(&loaded.warnings, output::colour_err()));
             for listener in &conf.listeners {
-                let told = listener.advertise.map_or(String::new(), |address| format!(", told as {address}"));
-                output::line(&format!("listen    {} {}{told}", listener.transport.as_str(), listener.bind));
+                let told = listener
+                    .advertise
+                    .map_or(String::new(), |address| format!(", told as {address}"));
+                output::line(&format!(
+                    "listen    {} {}{told}",
+                    listener.transport.as_str(),
+                    listener.bind
+                ));
             }
-            let media: Vec<String> = conf.media.addresses.iter().map(|address| address.bind.to_string()).collect();
-            output::line(&format!("media     {} ports {}-{}", media.join(", "), conf.media.port_first, conf.media.port_last));
-            output::line(&format!("site      {} ({})", conf.site.name, conf.site.domains.join(", ")));
-            output::line(&format!("plan      {} version {}", conf.plan.display(), loaded.plan.version()));
+            let media: Vec<String> = conf
+                .media
+                .addresses
+                .iter()
+                .map(|address| address.bind.to_string())
+                .collect();
+            output::line(&format!(
+                "media     {} ports {}-{}",
+                media.join(", "),
+                conf.media.port_first,
+                conf.media.port_last
+            ));
+            output::line(&format!(
+                "site      {} ({})",
+                conf.site.name,
+                conf.site.domains.join(", ")
+            ));
+            output::line(&format!(
+                "plan      {} version {}",
+                conf.plan.display(),
+                loaded.plan.version()
+            ));
             output::line(&format!("store     {}", conf.store.display()));
             let profiles: Vec<&str> = conf.stations.keys().map(String::as_str).collect();
             output::line(&format!("stations  {}", profiles.join(", ")));
             output::line("ok");
             Ok(ExitCode::SUCCESS)
         }
-        Err(refused @ (files::Refused::Conf(_) | files::Refused::Plan(_) | files::Refused::Mismatch(_))) => {
+        Err(
+            refused @ (files::Refused::Conf(_)
+            | files::Refused::Plan(_)
+            | files::Refused::Mismatch(_)),
+        ) => {
             output::error(&super::Failure::from(refused).to_string());
             Ok(no())
         }

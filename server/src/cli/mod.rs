@@ -79,7 +79,13 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct Configured {
     /// The configuration file.
-    #[arg(long, short, value_name = "FILE", default_value = "conf/doorward.toml", env = "DOORWARD_CONFIG")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "conf/doorward.toml",
+        env = "DOORWARD_CONFIG"
+    )]
     pub config: PathBuf,
 }
 
@@ -100,7 +106,9 @@ impl Configured {
         let conf = self.load()?;
         if !conf.store.exists() {
             let path = conf.store.display();
-            return Err(Failure(format!("error: there is no database {path} yet\n  = run `doorward serve` or `doorward directory import` first")));
+            return Err(Failure(format!(
+                "error: there is no database {path} yet\n  = run `doorward serve` or `doorward directory import` first"
+            )));
         }
         let store = Store::open(&conf.store, &conf.site.name, &conf.site.realm).await?;
         Ok((conf, store))
@@ -177,7 +185,11 @@ fn run(cli: Cli) -> Done {
             crate::shell::serve(loaded, args.config)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Demo(args) => Ok(if crate::demo::run(args)? { ExitCode::SUCCESS } else { no() }),
+        Command::Demo(args) => Ok(if crate::demo::run(args)? {
+            ExitCode::SUCCESS
+        } else {
+            no()
+        }),
         Command::Config(command) => config::run(&command),
         Command::Plan(command) => block_on(plan::run(command)),
         Command::Directory(command) => block_on(house::directory(command)),
@@ -202,7 +214,10 @@ fn moment(text: &str, zone: &jiff::tz::TimeZone) -> Result<Timestamp, Failure> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    let civil = text.parse::<jiff::civil::DateTime>().ok().and_then(|at| zone.to_ambiguous_timestamp(at).compatible().ok());
+    let civil = text
+        .parse::<jiff::civil::DateTime>()
+        .ok()
+        .and_then(|at| zone.to_ambiguous_timestamp(at).compatible().ok());
     civil.ok_or_else(|| {
         Failure(format!("error: `{text}` is not a time\n  = write 2026-12-24, \"2026-12-24 18:59:50\" or 2026-12-24T18:59:50+01:00"))
     })

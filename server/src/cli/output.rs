@@ -39,7 +39,15 @@ pub(super) fn colour_out() -> bool {
 
 /// Control characters (a SIP header may have brought them) do not reach the terminal.
 fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Prints text that may hold colours of ours.

@@ -18,10 +18,14 @@ pub enum Command {
     /// Read the plan and check it against the store: errors and warnings with line, caret and hint.
     ///
     /// Exit status 1 when there are errors.
-    #[command(after_help = "Examples:\n  doorward plan check                  the configured plan, with the store's names\n  doorward plan check draft.kdl        a file by itself\n  doorward plan check --json | jq '.[] | .code'")]
+    #[command(
+        after_help = "Examples:\n  doorward plan check                  the configured plan, with the store's names\n  doorward plan check draft.kdl        a file by itself\n  doorward plan check --json | jq '.[] | .code'"
+    )]
     Check(CheckArgs),
     /// Tell what would happen if somebody called: who rings, how long, what the keys do, and until when this holds.
-    #[command(after_help = "Examples:\n  doorward plan explain --door lobby --dial 101\n  doorward plan explain --door lobby --dial 101 --at \"2026-12-24 18:59:50\" --given \"desk=busy, anna-1=declined\"\n  doorward plan explain --from desk-1 --dial lobby\n\nOutcomes for --given: answered declined busy no-answer push-failed unreachable blocked.")]
+    #[command(
+        after_help = "Examples:\n  doorward plan explain --door lobby --dial 101\n  doorward plan explain --door lobby --dial 101 --at \"2026-12-24 18:59:50\" --given \"desk=busy, anna-1=declined\"\n  doorward plan explain --from desk-1 --dial lobby\n\nOutcomes for --given: answered declined busy no-answer push-failed unreachable blocked."
+    )]
     Explain(ExplainArgs),
 }
 
@@ -42,7 +46,12 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
     /// The door that calls.
-    #[arg(long, value_name = "DOOR", required_unless_present = "from", conflicts_with = "from")]
+    #[arg(
+        long,
+        value_name = "DOOR",
+        required_unless_present = "from",
+        conflicts_with = "from"
+    )]
     door: Option<String>,
     /// The device that calls.
     #[arg(long, value_name = "DEVICE")]
@@ -84,7 +93,10 @@ async fn check(args: CheckArgs) -> Done {
         Err(refused) => return Err(refused.into()),
     };
     found.sort_by_key(|diagnostic| diagnostic.span);
-    let errors = found.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    let errors = found
+        .iter()
+        .filter(|diagnostic| diagnostic.is_error())
+        .count();
     if args.json {
         output::json(&found);
     } else {
@@ -98,14 +110,20 @@ fn report(path: &std::path::Path, found: &[Diagnostic], errors: usize) {
     if !drawn.trim().is_empty() {
         output::drawn(drawn.trim_end());
     }
-    output::line(&format!("{}: {errors} errors, {} warnings", path.display(), found.len() - errors));
+    output::line(&format!(
+        "{}: {errors} errors, {} warnings",
+        path.display(),
+        found.len() - errors
+    ));
 }
 
 async fn explain(args: ExplainArgs) -> Done {
     let (path, directory) = subject(args.plan, &args.configured).await?;
     let (plan, _) = files::load_plan(&path)?;
     let plan = Arc::new(plan);
-    let at = args.at.map_or(Ok(Timestamp::now()), |text| moment(&text, plan.time_zone()))?;
+    let at = args
+        .at
+        .map_or(Ok(Timestamp::now()), |text| moment(&text, plan.time_zone()))?;
     let caller = match (args.door, args.from) {
         (Some(door), _) => {
             if plan.door(&door).is_none() {
@@ -121,17 +139,28 @@ async fn explain(args: ExplainArgs) -> Done {
             }
             Caller::Device(device)
         }
-        (None, None) => return Err(Failure("error: who calls? Give --door or --from".to_owned())),
+        (None, None) => {
+            return Err(Failure(
+                "error: who calls? Give --door or --from".to_owned(),
+            ));
+        }
     };
     let given = dialplan::parse_given(&args.given).map_err(|part| {
         Failure(format!("error: `{part}` is not NAME=OUTCOME\n  = outcomes: answered declined busy no-answer push-failed unreachable blocked"))
     })?;
-    let call = CallFacts { caller, dial: args.dial.clone() };
+    let call = CallFacts {
+        caller,
+        dial: args.dial.clone(),
+    };
     match dialplan::explain(&plan, &directory, &Facts::at(at), call, &given) {
         Ok(explanation) if args.json => output::json(&explanation),
         Ok(explanation) => output::line(explanation.to_string().trim_end()),
         Err(dialplan::NoRoute) => {
-            output::error(&format!("no route of {} takes this call to `{}`: the caller hears 404", path.display(), args.dial));
+            output::error(&format!(
+                "no route of {} takes this call to `{}`: the caller hears 404",
+                path.display(),
+                args.dial
+            ));
             return Ok(no());
         }
     }
@@ -147,7 +176,10 @@ fn unknown(kind: &str, word: &str, known: &[&str]) -> String {
 }
 
 /// The plan's file, and the store's facts as far as there are any. A file by itself needs no configuration.
-async fn subject(file: Option<PathBuf>, configured: &Configured) -> Result<(PathBuf, Directory), Failure> {
+async fn subject(
+    file: Option<PathBuf>,
+    configured: &Configured,
+) -> Result<(PathBuf, Directory), Failure> {
     if !configured.config.exists()
         && let Some(file) = file
     {
@@ -155,7 +187,11 @@ async fn subject(file: Option<PathBuf>, configured: &Configured) -> Result<(Path
     }
     let conf = configured.load()?;
     let directory = if conf.store.exists() {
-        Store::open(&conf.store, &conf.site.name, &conf.site.realm).await?.snapshot().await?.directory
+        Store::open(&conf.store, &conf.site.name, &conf.site.realm)
+            .await?
+            .snapshot()
+            .await?
+            .directory
     } else {
         Directory::default()
     };

@@ -45,7 +45,13 @@ impl fmt::Display for ReportLine {
             What::Changed => "changed",
             What::Unchanged => "unchanged",
         };
-        write!(f, "{what:<10} {:<7} {:<16} {}", self.kind, self.id, self.details.join(", "))
+        write!(
+            f,
+            "{what:<10} {:<7} {:<16} {}",
+            self.kind,
+            self.id,
+            self.details.join(", ")
+        )
     }
 }
 
@@ -79,7 +85,12 @@ pub fn compare(
     actor: &str,
     now: Timestamp,
 ) -> Result<Comparison, Vec<RowError>> {
-    let mut comparing = Comparing { snapshot, store, comparison: Comparison::default(), errors: Vec::new() };
+    let mut comparing = Comparing {
+        snapshot,
+        store,
+        comparison: Comparison::default(),
+        errors: Vec::new(),
+    };
     for (id, unit) in &wanted.units {
         comparing.unit(id, unit.flags.as_ref());
     }
@@ -89,15 +100,28 @@ pub fn compare(
     for (id, device) in &wanted.devices {
         comparing.device(id, device, wanted);
     }
-    let Comparing { mut comparison, errors, .. } = comparing;
+    let Comparing {
+        mut comparison,
+        errors,
+        ..
+    } = comparing;
     if !errors.is_empty() {
         return Err(errors);
     }
-    for line in comparison.report.iter().filter(|line| line.what != What::Unchanged) {
+    for line in comparison
+        .report
+        .iter()
+        .filter(|line| line.what != What::Unchanged)
+    {
         comparison.change.audit.push(Entry {
             actor: Some(actor.to_owned()),
             method: Some("cli".to_owned()),
-            detail: Some(line.to_string().split_whitespace().collect::<Vec<_>>().join(" ")),
+            detail: Some(
+                line.to_string()
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
             ..Entry::new(now, store.site(), Kind::Credential)
         });
     }
@@ -118,19 +142,37 @@ impl Comparing<'_> {
             (true, false) => What::Changed,
             (true, true) => What::Unchanged,
         };
-        self.comparison.report.push(ReportLine { what, kind, id: id.to_owned(), details });
+        self.comparison.report.push(ReportLine {
+            what,
+            kind,
+            id: id.to_owned(),
+            details,
+        });
         what
     }
 
     fn unit(&mut self, id: &str, flags: Option<&std::collections::BTreeSet<String>>) {
         let old = self.snapshot.directory.unit(id);
-        let flags = flags.or(old.map(|unit| &unit.flags)).cloned().unwrap_or_default();
+        let flags = flags
+            .or(old.map(|unit| &unit.flags))
+            .cloned()
+            .unwrap_or_default();
         let mut details = Vec::new();
         if old.map_or(!flags.is_empty(), |unit| unit.flags != flags) {
-            details.push(format!("flags: {}", flags.iter().map(String::as_str).collect::<Vec<_>>().join(" ")));
+            details.push(format!(
+                "flags: {}",
+                flags
+                    .iter()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            ));
         }
         if self.report(old.is_some(), "unit", id, details) != What::Unchanged {
-            self.comparison.change.units.push(Unit { id: id.to_owned(), flags });
+            self.comparison.change.units.push(Unit {
+                id: id.to_owned(),
+                flags,
+            });
         }
     }
 
@@ -140,24 +182,43 @@ impl Comparing<'_> {
             self.errors.push(revoked(wanted.line, "person", id));
             return;
         }
-        let unit = wanted.unit.clone().or_else(|| old.and_then(|person| person.unit.clone()));
+        let unit = wanted
+            .unit
+            .clone()
+            .or_else(|| old.and_then(|person| person.unit.clone()));
         if let Some(unit) = &unit
             && !all.units.contains_key(unit)
             && self.snapshot.directory.unit(unit).is_none()
         {
             let units = self.snapshot.directory.units().keys().map(String::as_str);
-            self.errors.push(super::unknown(wanted.line, "unit", unit, units));
+            self.errors
+                .push(super::unknown(wanted.line, "unit", unit, units));
         }
         let person = Person {
             id: id.to_owned(),
-            name: wanted.name.clone().or_else(|| old.map(|p| p.name.clone())).unwrap_or_default(),
-            role: wanted.role.clone().or_else(|| old.map(|p| p.role.clone())).unwrap_or_else(|| "resident".to_owned()),
+            name: wanted
+                .name
+                .clone()
+                .or_else(|| old.map(|p| p.name.clone()))
+                .unwrap_or_default(),
+            role: wanted
+                .role
+                .clone()
+                .or_else(|| old.map(|p| p.role.clone()))
+                .unwrap_or_else(|| "resident".to_owned()),
             unit,
-            numbers: wanted.numbers.clone().or_else(|| old.map(|p| p.numbers.clone())).unwrap_or_default(),
+            numbers: wanted
+                .numbers
+                .clone()
+                .or_else(|| old.map(|p| p.numbers.clone()))
+                .unwrap_or_default(),
             revoked: false,
         };
         let of = |person: &Person| {
-            let unit = person.unit.as_ref().map_or("no unit".to_owned(), |unit| format!("unit {unit}"));
+            let unit = person
+                .unit
+                .as_ref()
+                .map_or("no unit".to_owned(), |unit| format!("unit {unit}"));
             [person.role.clone(), unit]
         };
         let mut details = match old {
@@ -168,7 +229,10 @@ impl Comparing<'_> {
             details.push("name".to_owned());
         }
         match old {
-            None if !person.numbers.is_empty() => details.push(format!("{} numbers", person.numbers.len())),
+            None if person.numbers.len() == 1 => details.push("1 number".to_owned()),
+            None if !person.numbers.is_empty() => {
+                details.push(format!("{} numbers", person.numbers.len()))
+            }
             Some(old) if old.numbers != person.numbers => details.push("numbers".to_owned()),
             _ => {}
         }
@@ -178,7 +242,11 @@ impl Comparing<'_> {
     }
 
     fn device(&mut self, id: &str, wanted: &WantedDevice, all: &Wanted) {
-        let old = self.snapshot.directory.device(id).zip(self.snapshot.accounts.get(id));
+        let old = self
+            .snapshot
+            .directory
+            .device(id)
+            .zip(self.snapshot.accounts.get(id));
         if old.is_some_and(|(device, _)| device.revoked) {
             self.errors.push(revoked(wanted.line, "device", id));
             return;
@@ -187,18 +255,41 @@ impl Comparing<'_> {
             self.errors.push(error);
             return;
         }
-        let label = wanted.label.clone().or_else(|| old.and_then(|(device, _)| device.label.clone()));
-        let profile = wanted.profile.clone().or_else(|| old.map(|(_, account)| account.profile.clone()));
+        let label = wanted
+            .label
+            .clone()
+            .or_else(|| old.and_then(|(device, _)| device.label.clone()));
+        let profile = wanted
+            .profile
+            .clone()
+            .or_else(|| old.map(|(_, account)| account.profile.clone()));
         let profile = profile.unwrap_or_else(|| "generic".to_owned());
-        let device = Device { id: id.to_owned(), owner: wanted.owner.clone(), label, revoked: false };
-        let Some(account) = self.account(id, profile, wanted, old.map(|(_, account)| account)) else { return };
+        let device = Device {
+            id: id.to_owned(),
+            owner: wanted.owner.clone(),
+            label,
+            revoked: false,
+        };
+        let Some(account) = self.account(id, profile, wanted, old.map(|(_, account)| account))
+        else {
+            return;
+        };
         let of = |device: &Device, account: &AccountRow| {
-            let label = device.label.as_ref().map_or("no label".to_owned(), |label| format!("label {label}"));
-            [owner_text(&device.owner), label, format!("profile {}", account.profile)]
+            let label = device
+                .label
+                .as_ref()
+                .map_or("no label".to_owned(), |label| format!("label {label}"));
+            [
+                owner_text(&device.owner),
+                label,
+                format!("profile {}", account.profile),
+            ]
         };
         let mut details = match old {
             None => of(&device, &account).to_vec(),
-            Some((old_device, old_account)) => moved(&of(old_device, old_account), &of(&device, &account)),
+            Some((old_device, old_account)) => {
+                moved(&of(old_device, old_account), &of(&device, &account))
+            }
         };
         if old.is_some_and(|(_, old)| old.ha1_sha256 != account.ha1_sha256) {
             details.push("password".to_owned());
@@ -209,17 +300,34 @@ impl Comparing<'_> {
     }
 
     /// The account with its hashes; a device without a password gets a random one.
-    fn account(&mut self, id: &str, profile: String, wanted: &WantedDevice, old: Option<&AccountRow>) -> Option<AccountRow> {
+    fn account(
+        &mut self,
+        id: &str,
+        profile: String,
+        wanted: &WantedDevice,
+        old: Option<&AccountRow>,
+    ) -> Option<AccountRow> {
         let password = match (&wanted.password, old) {
             (Some(password), _) => password.clone(),
-            (None, Some(old)) => return Some(AccountRow { profile, ..old.clone() }),
+            (None, Some(old)) => {
+                return Some(AccountRow {
+                    profile,
+                    ..old.clone()
+                });
+            }
             (None, None) => match generate() {
                 Ok(password) => {
-                    self.comparison.passwords.insert(id.to_owned(), password.clone());
+                    self.comparison
+                        .passwords
+                        .insert(id.to_owned(), password.clone());
                     password
                 }
                 Err(e) => {
-                    self.errors.push(RowError::new(wanted.line, "password", format!("the system gives no randomness: {e}")));
+                    self.errors.push(RowError::new(
+                        wanted.line,
+                        "password",
+                        format!("the system gives no randomness: {e}"),
+                    ));
                     return None;
                 }
             },
@@ -231,13 +339,23 @@ impl Comparing<'_> {
         let directory = &self.snapshot.directory;
         match &wanted.owner {
             Owner::Person(id) if !all.people.contains_key(id) && directory.person(id).is_none() => {
-                Err(super::unknown(wanted.line, "person", id, directory.people().keys().map(String::as_str)))
+                Err(super::unknown(
+                    wanted.line,
+                    "person",
+                    id,
+                    directory.people().keys().map(String::as_str),
+                ))
             }
             Owner::Person(id) if directory.person(id).is_some_and(|person| person.revoked) => {
                 Err(revoked(wanted.line, "person", id))
             }
             Owner::Unit(id) if !all.units.contains_key(id) && directory.unit(id).is_none() => {
-                Err(super::unknown(wanted.line, "unit", id, directory.units().keys().map(String::as_str)))
+                Err(super::unknown(
+                    wanted.line,
+                    "unit",
+                    id,
+                    directory.units().keys().map(String::as_str),
+                ))
             }
             _ => Ok(()),
         }
@@ -270,9 +388,18 @@ pub fn owner_text(owner: &Owner) -> String {
 
 /// `old -> new` for each pair that differs.
 fn moved(old: &[String], new: &[String]) -> Vec<String> {
-    old.iter().zip(new).filter(|(old, new)| old != new).map(|(old, new)| format!("{old} -> {new}")).collect()
+    old.iter()
+        .zip(new)
+        .filter(|(old, new)| old != new)
+        .map(|(old, new)| format!("{old} -> {new}"))
+        .collect()
 }
 
 fn revoked(line: u64, kind: &'static str, id: &str) -> RowError {
-    RowError::new(line, kind, format!("`{id}` is revoked and does not come back")).hint("choose another name, or leave the row out")
+    RowError::new(
+        line,
+        kind,
+        format!("`{id}` is revoked and does not come back"),
+    )
+    .hint("choose another name, or leave the row out")
 }

@@ -103,7 +103,12 @@ pub struct RowError {
 
 impl RowError {
     fn new(line: u64, column: &str, message: impl Into<String>) -> Self {
-        Self { line, column: column.to_owned(), message: message.into(), hint: None }
+        Self {
+            line,
+            column: column.to_owned(),
+            message: message.into(),
+            hint: None,
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -121,7 +126,9 @@ impl fmt::Display for RowError {
             write!(f, "{}: ", self.column)?;
         }
         f.write_str(&self.message)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(f, " ({hint})"))
     }
 }
 
@@ -134,14 +141,27 @@ pub fn check(wanted: &Wanted, known: &Known) -> Vec<RowError> {
     }
     for (id, person) in &wanted.people {
         name(&mut errors, person.line, "person", id);
-        if let Some(role) = person.role.as_ref().filter(|role| !ROLES.contains(&role.as_str())) {
+        if let Some(role) = person
+            .role
+            .as_ref()
+            .filter(|role| !ROLES.contains(&role.as_str()))
+        {
             errors.push(unknown(person.line, "role", role, ROLES));
         }
     }
     for (id, device) in &wanted.devices {
         name(&mut errors, device.line, "device", id);
-        if let Some(profile) = device.profile.as_ref().filter(|profile| !known.profiles.contains(profile)) {
-            errors.push(unknown(device.line, "profile", profile, known.profiles.iter().map(String::as_str)));
+        if let Some(profile) = device
+            .profile
+            .as_ref()
+            .filter(|profile| !known.profiles.contains(profile))
+        {
+            errors.push(unknown(
+                device.line,
+                "profile",
+                profile,
+                known.profiles.iter().map(String::as_str),
+            ));
         }
         if let Some(label) = &device.label {
             name(&mut errors, device.line, "label", label);
@@ -153,13 +173,23 @@ pub fn check(wanted: &Wanted, known: &Known) -> Vec<RowError> {
         };
         if let Some(names) = names.as_ref().filter(|names| !names.contains(owner)) {
             let error = unknown(device.line, column, owner, names.iter().map(String::as_str));
-            errors.push(RowError { message: format!("{} in the plan", error.message), ..error });
+            errors.push(RowError {
+                message: format!("{} in the plan", error.message),
+                ..error
+            });
         }
     }
     for device in wanted.devices.values() {
-        if device.password.as_ref().is_some_and(|p| p.expose().chars().count() < PASSWORD_MIN) {
+        if device
+            .password
+            .as_ref()
+            .is_some_and(|p| p.expose().chars().count() < PASSWORD_MIN)
+        {
             let message = format!("shorter than {PASSWORD_MIN} characters");
-            errors.push(RowError::new(device.line, "password", message).hint("leave it empty to get a random one"));
+            errors.push(
+                RowError::new(device.line, "password", message)
+                    .hint("leave it empty to get a random one"),
+            );
         }
     }
     errors.sort_by_key(|error| error.line);
@@ -170,15 +200,28 @@ pub fn check(wanted: &Wanted, known: &Known) -> Vec<RowError> {
 fn name(errors: &mut Vec<RowError>, line: u64, column: &str, id: &str) {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if id.is_empty() || id.len() > 64 || !id.chars().all(plain) {
-        let error = RowError::new(line, column, format!("`{}` is not a name", id.escape_default()));
+        let error = RowError::new(
+            line,
+            column,
+            format!("`{}` is not a name", id.escape_default()),
+        );
         errors.push(error.hint("up to 64 letters without accents, digits, `-` and `_`"));
     }
 }
 
 /// `word` is none of `known`.
-fn unknown<'a>(line: u64, column: &str, word: &str, known: impl IntoIterator<Item = &'a str>) -> RowError {
+fn unknown<'a>(
+    line: u64,
+    column: &str,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> RowError {
     let known: Vec<&str> = known.into_iter().collect();
-    let error = RowError::new(line, column, format!("there is no {column} `{}`", word.escape_default()));
+    let error = RowError::new(
+        line,
+        column,
+        format!("there is no {column} `{}`", word.escape_default()),
+    );
     match conf::nearest(word, &known) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None if known.is_empty() => error,

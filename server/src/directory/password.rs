@@ -5,8 +5,8 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 /// No character that a person would mistake for another when typing it at a door station.
-const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz23456789-";
-/// 80 bits; some stations take no more than sixteen characters.
+const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+/// 79 bits; some stations take no more than sixteen characters.
 const LENGTH: usize = 16;
 
 /// A random password from the system's generator.
@@ -14,10 +14,16 @@ const LENGTH: usize = 16;
 /// # Errors
 /// When the system gives no randomness.
 pub fn generate() -> Result<Secret, rand::rngs::SysError> {
-    let mut bytes = [0; LENGTH];
-    SysRng.try_fill_bytes(&mut bytes)?;
-    // 256 is a multiple of 32: every character is equally likely.
-    let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+    let mut text = String::with_capacity(LENGTH);
+    while text.len() < LENGTH {
+        let mut byte = [0];
+        SysRng.try_fill_bytes(&mut byte)?;
+        let [byte] = byte;
+        // 248 is the largest multiple of 31: bytes above it would make some characters likelier than others.
+        if byte < 248 {
+            text.push(char::from(ALPHABET[usize::from(byte % 31)]));
+        }
+    }
     Ok(Secret::new(text))
 }
 

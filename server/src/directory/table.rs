@@ -10,7 +10,8 @@ use super::{RowError, Wanted, WantedDevice, WantedPerson};
 
 /// The columns, in any order; those a file does not need may be left out.
 const COLUMNS: [&str; 12] = [
-    "unit", "flags", "person", "name", "role", "numbers", "device", "label", "profile", "password", "desk", "door",
+    "unit", "flags", "person", "name", "role", "numbers", "device", "label", "profile", "password",
+    "desk", "door",
 ];
 
 /// Reads a CSV file with a header line, separated by `,` or `;`, in UTF-8.
@@ -20,7 +21,11 @@ const COLUMNS: [&str; 12] = [
 pub fn read(text: &[u8]) -> Result<Wanted, Vec<RowError>> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let header_line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let delimiter = if header_line.contains(&b';') { b';' } else { b',' };
+    let delimiter = if header_line.contains(&b';') {
+        b';'
+    } else {
+        b','
+    };
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .trim(csv::Trim::All)
@@ -30,7 +35,13 @@ pub fn read(text: &[u8]) -> Result<Wanted, Vec<RowError>> {
     let mut errors = Vec::new();
     let columns = match reader.headers() {
         Ok(headers) => columns(headers, &mut errors),
-        Err(e) => return Err(vec![RowError::new(1, "", format!("the header cannot be read: {e}"))]),
+        Err(e) => {
+            return Err(vec![RowError::new(
+                1,
+                "",
+                format!("the header cannot be read: {e}"),
+            )]);
+        }
     };
     if !errors.is_empty() {
         return Err(errors);
@@ -41,23 +52,41 @@ pub fn read(text: &[u8]) -> Result<Wanted, Vec<RowError>> {
             Ok(record) => {
                 let line = record.position().map_or(0, csv::Position::line);
                 if record.len() != columns.len() {
-                    let message = format!("{} fields, the header has {}", record.len(), columns.len());
-                    errors.push(RowError::new(line, "", message).hint("put text that holds the separator in quotes"));
+                    let message =
+                        format!("{} fields, the header has {}", record.len(), columns.len());
+                    errors.push(
+                        RowError::new(line, "", message)
+                            .hint("put text that holds the separator in quotes"),
+                    );
                     continue;
                 }
-                let row = Row { line, columns: &columns, record: &record };
+                let row = Row {
+                    line,
+                    columns: &columns,
+                    record: &record,
+                };
                 row.read(&mut wanted, &mut errors);
             }
             Err(e) => {
                 let line = e.position().map_or(0, csv::Position::line);
-                errors.push(RowError::new(line, "", "not UTF-8 text").hint("save the file as UTF-8"));
+                errors
+                    .push(RowError::new(line, "", "not UTF-8 text").hint("save the file as UTF-8"));
             }
         }
     }
-    if wanted.units.is_empty() && wanted.people.is_empty() && wanted.devices.is_empty() && errors.is_empty() {
-        errors.push(RowError::new(1, "", "no rows").hint(format!("columns: {}", COLUMNS.join(","))));
+    if wanted.units.is_empty()
+        && wanted.people.is_empty()
+        && wanted.devices.is_empty()
+        && errors.is_empty()
+    {
+        errors
+            .push(RowError::new(1, "", "no rows").hint(format!("columns: {}", COLUMNS.join(","))));
     }
-    if errors.is_empty() { Ok(wanted) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(wanted)
+    } else {
+        Err(errors)
+    }
 }
 
 fn columns(headers: &csv::StringRecord, errors: &mut Vec<RowError>) -> Vec<String> {
@@ -94,14 +123,25 @@ impl Row<'_> {
         if self.record.iter().all(str::is_empty) {
             return;
         }
-        let owners = ["person", "desk", "door"].into_iter().filter(|c| self.get(c).is_some()).collect::<Vec<_>>();
+        let owners = ["person", "desk", "door"]
+            .into_iter()
+            .filter(|c| self.get(c).is_some())
+            .collect::<Vec<_>>();
         if let [_, second, ..] = owners.as_slice() {
-            errors.push(self.error(second, "a row is about a person, a desk or a door").hint("make it two rows"));
+            errors.push(
+                self.error(second, "a row is about a person, a desk or a door")
+                    .hint("make it two rows"),
+            );
             return;
         }
         for (column, needs) in [
-            ("flags", "unit"), ("name", "person"), ("role", "person"), ("numbers", "person"),
-            ("label", "device"), ("profile", "device"), ("password", "device"),
+            ("flags", "unit"),
+            ("name", "person"),
+            ("role", "person"),
+            ("numbers", "person"),
+            ("label", "device"),
+            ("profile", "device"),
+            ("password", "device"),
         ] {
             if self.get(column).is_some() && self.get(needs).is_none() {
                 errors.push(self.error(needs, format!("missing, but {column} is given")));
@@ -118,24 +158,58 @@ impl Row<'_> {
         if unit.line == 0 {
             unit.line = self.line;
         }
-        let flags = self.get("flags").map(|f| f.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>());
-        merge(&mut unit.flags, flags, || self.error("flags", format!("differ from line {}", unit.line)), errors);
+        let flags = self.get("flags").map(|f| {
+            f.split_whitespace()
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>()
+        });
+        merge(
+            &mut unit.flags,
+            flags,
+            || self.error("flags", format!("differ from line {}", unit.line)),
+            errors,
+        );
     }
 
     fn person(&self, wanted: &mut Wanted, errors: &mut Vec<RowError>) {
         let Some(id) = self.get("person") else { return };
-        let person = wanted.people.entry(id.to_owned()).or_insert_with(|| WantedPerson { line: self.line, ..Default::default() });
+        let person = wanted
+            .people
+            .entry(id.to_owned())
+            .or_insert_with(|| WantedPerson {
+                line: self.line,
+                ..Default::default()
+            });
         let first = person.line;
         let differs = |column| move || self.error(column, format!("differs from line {first}"));
         let numbers = self.get("numbers").map(|list| self.numbers(list, errors));
-        merge(&mut person.name, self.get("name").map(Redacted::from), differs("name"), errors);
-        merge(&mut person.role, self.get("role").map(str::to_owned), differs("role"), errors);
-        merge(&mut person.unit, self.get("unit").map(str::to_owned), differs("unit"), errors);
+        merge(
+            &mut person.name,
+            self.get("name").map(Redacted::from),
+            differs("name"),
+            errors,
+        );
+        merge(
+            &mut person.role,
+            self.get("role").map(str::to_owned),
+            differs("role"),
+            errors,
+        );
+        merge(
+            &mut person.unit,
+            self.get("unit").map(str::to_owned),
+            differs("unit"),
+            errors,
+        );
         merge(&mut person.numbers, numbers, differs("numbers"), errors);
     }
 
     fn numbers(&self, list: &str, errors: &mut Vec<RowError>) -> Vec<Redacted> {
-        let plan = NumberPlan { country: String::new(), international: String::new(), trunk_prefix: String::new() };
+        let plan = NumberPlan {
+            country: String::new(),
+            international: String::new(),
+            trunk_prefix: String::new(),
+        };
         let mut numbers = Vec::new();
         for (n, text) in list.split(['|', '/']).map(str::trim).enumerate() {
             let number = match text.starts_with('+') {
@@ -145,7 +219,10 @@ impl Row<'_> {
             match number {
                 Ok(number) => numbers.push(Redacted::new(number.reveal())),
                 // The number itself is personal data: the message says which one, not what.
-                Err(why) => errors.push(self.error("numbers", format!("number {}: {why}", n + 1)).hint("+420601234567|+420222000111")),
+                Err(why) => errors.push(
+                    self.error("numbers", format!("number {}: {why}", n + 1))
+                        .hint("+420601234567|+420222000111"),
+                ),
             }
         }
         numbers
@@ -154,23 +231,34 @@ impl Row<'_> {
     fn device(&self, wanted: &mut Wanted, errors: &mut Vec<RowError>) {
         let Some(id) = self.get("device") else {
             if self.get("desk").or(self.get("door")).is_some() {
-                errors.push(self.error("device", "missing").hint("the SIP user name of the desk's phone or the door's station"));
+                errors.push(
+                    self.error("device", "missing")
+                        .hint("the SIP user name of the desk's phone or the door's station"),
+                );
             } else if self.get("unit").is_none() && self.get("person").is_none() {
                 errors.push(self.error("", "neither unit, person nor device"));
             }
             return;
         };
-        let owned = |column: &str, owner: fn(String) -> Owner| self.get(column).map(|id| owner(id.to_owned()));
+        let owned = |column: &str, owner: fn(String) -> Owner| {
+            self.get(column).map(|id| owner(id.to_owned()))
+        };
         let owner = owned("person", Owner::Person)
             .or_else(|| owned("desk", Owner::Desk))
             .or_else(|| owned("door", Owner::Door))
             .or_else(|| owned("unit", Owner::Unit));
         let Some(owner) = owner else {
-            errors.push(self.error("device", "belongs to nobody").hint("fill person, unit, desk or door"));
+            errors.push(
+                self.error("device", "belongs to nobody")
+                    .hint("fill person, unit, desk or door"),
+            );
             return;
         };
         if let Some(other) = wanted.devices.get(id) {
-            errors.push(self.error("device", format!("`{id}` stands already on line {}", other.line)));
+            errors.push(self.error(
+                "device",
+                format!("`{id}` stands already on line {}", other.line),
+            ));
             return;
         }
         let device = WantedDevice {
@@ -185,7 +273,12 @@ impl Row<'_> {
 }
 
 /// Several rows may speak of one thing; they must agree.
-fn merge<T: PartialEq>(known: &mut Option<T>, new: Option<T>, error: impl FnOnce() -> RowError, errors: &mut Vec<RowError>) {
+fn merge<T: PartialEq>(
+    known: &mut Option<T>,
+    new: Option<T>,
+    error: impl FnOnce() -> RowError,
+    errors: &mut Vec<RowError>,
+) {
     match (known.as_ref(), new) {
         (_, None) => {}
         (None, new) => *known = new,
@@ -199,7 +292,11 @@ mod tests {
     use super::*;
 
     fn errors(text: &str) -> Vec<String> {
-        read(text.as_bytes()).unwrap_err().iter().map(ToString::to_string).collect()
+        read(text.as_bytes())
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -212,7 +309,10 @@ mod tests {
                 .as_bytes(),
         )
         .unwrap();
-        assert_eq!(wanted.people["anna"].numbers.as_ref().unwrap()[0].reveal(), "+420601234567");
+        assert_eq!(
+            wanted.people["anna"].numbers.as_ref().unwrap()[0].reveal(),
+            "+420601234567"
+        );
         assert_eq!(wanted.devices["anna-2"].owner, Owner::Person("anna".into()));
         assert_eq!(wanted.devices["panel-101"].owner, Owner::Unit("101".into()));
         assert_eq!(wanted.units.len(), 1);
@@ -246,7 +346,10 @@ mod tests {
 
     #[test]
     fn an_unknown_column_gets_the_nearest_name() {
-        assert_eq!(errors("unit,devise\n1,2\n"), ["line 1: column: there is no column `devise` (did you mean `device`?)"]);
+        assert_eq!(
+            errors("unit,devise\n1,2\n"),
+            ["line 1: column: there is no column `devise` (did you mean `device`?)"]
+        );
     }
 
     #[test]
@@ -258,7 +361,10 @@ mod tests {
     #[test]
     fn text_that_is_not_utf8_is_an_error_with_its_line() {
         let found = read(b"unit,person,name\n101,anna,Anna\n102,petr,P\xe9tr\n").unwrap_err();
-        assert_eq!(found[0].to_string(), "line 3: not UTF-8 text (save the file as UTF-8)");
+        assert_eq!(
+            found[0].to_string(),
+            "line 3: not UTF-8 text (save the file as UTF-8)"
+        );
     }
 
     #[test]

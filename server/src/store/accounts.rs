@@ -68,13 +68,21 @@ impl Store {
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let mut tx = self.read.begin().await?;
         let generation: String =
-            sqlx::query_scalar("SELECT value FROM meta WHERE key = 'generation'").fetch_one(&mut *tx).await?;
+            sqlx::query_scalar("SELECT value FROM meta WHERE key = 'generation'")
+                .fetch_one(&mut *tx)
+                .await?;
         let units: Vec<(String, String)> =
-            sqlx::query_as("SELECT id, flags FROM units ORDER BY id").fetch_all(&mut *tx).await?;
+            sqlx::query_as("SELECT id, flags FROM units ORDER BY id")
+                .fetch_all(&mut *tx)
+                .await?;
         let people: Vec<(String, String, String, Option<String>, Option<i64>)> =
-            sqlx::query_as("SELECT id, name, role, unit, revoked_at FROM people ORDER BY id").fetch_all(&mut *tx).await?;
+            sqlx::query_as("SELECT id, name, role, unit, revoked_at FROM people ORDER BY id")
+                .fetch_all(&mut *tx)
+                .await?;
         let numbers: Vec<(String, String)> =
-            sqlx::query_as("SELECT person, number FROM numbers ORDER BY person, position").fetch_all(&mut *tx).await?;
+            sqlx::query_as("SELECT person, number FROM numbers ORDER BY person, position")
+                .fetch_all(&mut *tx)
+                .await?;
         let devices: Vec<DeviceColumns> = sqlx::query_as(
             "SELECT id, owner_kind, owner, label, profile, ha1_sha256, ha1_md5, revoked_at FROM devices ORDER BY id",
         )
@@ -84,24 +92,43 @@ impl Store {
 
         let mut numbers_of: BTreeMap<String, Vec<Redacted>> = BTreeMap::new();
         for (person, number) in numbers {
-            numbers_of.entry(person).or_default().push(Redacted::new(number));
+            numbers_of
+                .entry(person)
+                .or_default()
+                .push(Redacted::new(number));
         }
         let units = units.into_iter().map(|(id, flags)| Unit {
             id,
             flags: flags.split_whitespace().map(str::to_owned).collect(),
         });
-        let people = people.into_iter().map(|(id, name, role, unit, revoked_at)| Person {
-            numbers: numbers_of.remove(&id).unwrap_or_default(),
-            id,
-            name: Redacted::new(name),
-            role,
-            unit,
-            revoked: revoked_at.is_some(),
-        });
-        let rows = devices.into_iter().map(DeviceColumns::rows).collect::<Result<Vec<_>, _>>()?;
-        let accounts = rows.iter().map(|(_, account)| (account.user.clone(), account.clone())).collect();
-        let directory = Directory::new(units, people.collect::<Vec<_>>(), rows.into_iter().map(|(device, _)| device));
-        Ok(Snapshot { generation: generation.parse().unwrap_or(0), directory, accounts })
+        let people = people
+            .into_iter()
+            .map(|(id, name, role, unit, revoked_at)| Person {
+                numbers: numbers_of.remove(&id).unwrap_or_default(),
+                id,
+                name: Redacted::new(name),
+                role,
+                unit,
+                revoked: revoked_at.is_some(),
+            });
+        let rows = devices
+            .into_iter()
+            .map(DeviceColumns::rows)
+            .collect::<Result<Vec<_>, _>>()?;
+        let accounts = rows
+            .iter()
+            .map(|(_, account)| (account.user.clone(), account.clone()))
+            .collect();
+        let directory = Directory::new(
+            units,
+            people.collect::<Vec<_>>(),
+            rows.into_iter().map(|(device, _)| device),
+        );
+        Ok(Snapshot {
+            generation: generation.parse().unwrap_or(0),
+            directory,
+            accounts,
+        })
     }
 
     /// Adds or replaces everything in `change` and logs it, or does nothing.
@@ -111,7 +138,12 @@ impl Store {
     pub async fn apply(&self, change: &Change, at: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write.begin_with("BEGIN IMMEDIATE").await?;
         for unit in &change.units {
-            let flags = unit.flags.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+            let flags = unit
+                .flags
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(" ");
             sqlx::query("INSERT INTO units (id, flags) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET flags = excluded.flags")
                 .bind(&unit.id)
                 .bind(flags)
@@ -125,13 +157,19 @@ impl Store {
             put_device(&mut tx, device, account, at).await?;
         }
         super::audit::append_in(&mut tx, &self.site, change.audit.iter().cloned()).await?;
-        sqlx::query("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'").execute(&mut *tx).await?;
+        sqlx::query("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'")
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
 }
 
-async fn put_person(tx: &mut SqliteConnection, person: &Person, at: Timestamp) -> Result<(), StoreError> {
+async fn put_person(
+    tx: &mut SqliteConnection,
+    person: &Person,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO people (id, name, role, unit, revoked_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE \
          SET name = excluded.name, role = excluded.role, unit = excluded.unit, revoked_at = excluded.revoked_at",
@@ -143,7 +181,10 @@ async fn put_person(tx: &mut SqliteConnection, person: &Person, at: Timestamp) -
     .bind(person.revoked.then(|| at.as_microsecond()))
     .execute(&mut *tx)
     .await?;
-    sqlx::query("DELETE FROM numbers WHERE person = ?").bind(&person.id).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM numbers WHERE person = ?")
+        .bind(&person.id)
+        .execute(&mut *tx)
+        .await?;
     for (position, number) in person.numbers.iter().enumerate() {
         sqlx::query("INSERT INTO numbers (person, position, number) VALUES (?, ?, ?)")
             .bind(&person.id)
@@ -180,10 +221,12 @@ async fn put_device(
     .await?;
     if device.revoked {
         // A revoked device is not rung from a binding of yesterday.
-        sqlx::query("DELETE FROM bindings WHERE substr(aor, 1, length(?1) + 5) = 'sip:' || ?1 || '@'")
-            .bind(&device.id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "DELETE FROM bindings WHERE substr(aor, 1, length(?1) + 5) = 'sip:' || ?1 || '@'",
+        )
+        .bind(&device.id)
+        .execute(&mut *tx)
+        .await?;
     }
     Ok(())
 }
@@ -223,10 +266,25 @@ impl DeviceColumns {
         let account = AccountRow {
             user: self.id.clone(),
             profile: self.profile,
-            ha1_sha256: self.ha1_sha256.try_into().map_err(|_| corrupt("password hash"))?,
-            ha1_md5: self.ha1_md5.map(TryInto::try_into).transpose().map_err(|_| corrupt("password hash"))?,
+            ha1_sha256: self
+                .ha1_sha256
+                .try_into()
+                .map_err(|_| corrupt("password hash"))?,
+            ha1_md5: self
+                .ha1_md5
+                .map(TryInto::try_into)
+                .transpose()
+                .map_err(|_| corrupt("password hash"))?,
             revoked,
         };
-        Ok((Device { id: self.id, owner, label: self.label, revoked }, account))
+        Ok((
+            Device {
+                id: self.id,
+                owner,
+                label: self.label,
+                revoked,
+            },
+            account,
+        ))
     }
 }

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use intercom::audit::{Chain, ChainHash, Checkpoint, Entry, Fault, Link, Record, RecordId, Summary, Verifier};
+use intercom::audit::{
+    Chain, ChainHash, Checkpoint, Entry, Fault, Link, Record, RecordId, Summary, Verifier,
+};
 use sqlx::sqlite::{SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
@@ -38,7 +40,11 @@ pub struct AuditSettings {
 
 impl Default for AuditSettings {
     fn default() -> Self {
-        Self { queue: 1_024, batch: 256, commit_within: Duration::from_millis(500) }
+        Self {
+            queue: 1_024,
+            batch: 256,
+            commit_within: Duration::from_millis(500),
+        }
     }
 }
 
@@ -69,8 +75,14 @@ impl AuditWriter {
         acknowledge: impl FnMut(Acknowledged) + Send + 'static,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let (queue, records) = mpsc::channel(settings.queue.max(1));
-        let file = |source| StoreError::File { path: store.path.clone(), source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(file)?;
+        let file = |source| StoreError::File {
+            path: store.path.clone(),
+            source,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(file)?;
         let mut writer = Writer {
             path: store.path.clone(),
             site: store.site.clone(),
@@ -92,7 +104,10 @@ impl AuditWriter {
     /// # Errors
     /// [`StoreError::Stopped`] when the writer has ended.
     pub async fn submit(&self, record: Record) -> Result<(), StoreError> {
-        self.queue.send(record).await.map_err(|_| StoreError::Stopped)
+        self.queue
+            .send(record)
+            .await
+            .map_err(|_| StoreError::Stopped)
     }
 
     /// Hands a record over without waiting; gives it back when the queue is full or the writer has ended.
@@ -100,7 +115,9 @@ impl AuditWriter {
     /// # Errors
     /// The record.
     pub fn try_submit(&self, record: Record) -> Result<(), Record> {
-        self.queue.try_send(record).map_err(mpsc::error::TrySendError::into_inner)
+        self.queue
+            .try_send(record)
+            .map_err(mpsc::error::TrySendError::into_inner)
     }
 
     /// Hands a record over from a thread outside the runtime; blocks while the queue is full.
@@ -108,7 +125,9 @@ impl AuditWriter {
     /// # Errors
     /// [`StoreError::Stopped`] when the writer has ended.
     pub fn blocking_submit(&self, record: Record) -> Result<(), StoreError> {
-        self.queue.blocking_send(record).map_err(|_| StoreError::Stopped)
+        self.queue
+            .blocking_send(record)
+            .map_err(|_| StoreError::Stopped)
     }
 }
 
@@ -142,14 +161,19 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
                 }
             }
             while self.kept.len() < self.settings.queue.max(1) {
-                let Ok(record) = records.try_recv() else { break };
+                let Ok(record) = records.try_recv() else {
+                    break;
+                };
                 self.kept.push_back(record);
             }
             let commit = tokio::time::timeout(self.settings.commit_within, self.commit()).await;
             let why = match commit {
                 Ok(Ok(())) => continue,
                 Ok(Err(e)) => e.to_string(),
-                Err(_) => format!("not on disk within {} ms", self.settings.commit_within.as_millis()),
+                Err(_) => format!(
+                    "not on disk within {} ms",
+                    self.settings.commit_within.as_millis()
+                ),
             };
             // A new connection: the old one may be in the middle of anything.
             self.connection = None;
@@ -169,10 +193,11 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
             None => self.connect().await?,
         };
         if let Some(attempt) = self.uncertain {
-            let stored: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?")
-                .bind(i64::try_from(attempt.seq).unwrap_or(i64::MAX))
-                .fetch_optional(&mut connection)
-                .await?;
+            let stored: Option<Vec<u8>> =
+                sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?")
+                    .bind(i64::try_from(attempt.seq).unwrap_or(i64::MAX))
+                    .fetch_optional(&mut connection)
+                    .await?;
             self.uncertain = None;
             if stored.as_deref() == Some(&attempt.hash.0) {
                 self.acknowledge(attempt.records);
@@ -180,9 +205,19 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
         }
         let count = self.kept.len().min(self.settings.batch.max(1));
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let entries = self.kept.iter().take(count).map(|record| record.entry.clone());
-        let Some(last) = append_in(&mut tx, &self.site, entries).await? else { return Ok(()) };
-        self.uncertain = Some(Attempt { seq: last.seq, hash: last.hash, records: count });
+        let entries = self
+            .kept
+            .iter()
+            .take(count)
+            .map(|record| record.entry.clone());
+        let Some(last) = append_in(&mut tx, &self.site, entries).await? else {
+            return Ok(());
+        };
+        self.uncertain = Some(Attempt {
+            seq: last.seq,
+            hash: last.hash,
+            records: count,
+        });
         tx.commit().await?;
         self.uncertain = None;
         self.acknowledge(count);
@@ -192,8 +227,13 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
 
     async fn connect(&self) -> Result<SqliteConnection, StoreError> {
         let wait = self.settings.commit_within.mul_f32(0.8);
-        let options = super::options(&self.path, SqliteSynchronous::Full).create_if_missing(false).busy_timeout(wait);
-        options.connect().await.map_err(|e| StoreError::open(&self.path, e))
+        let options = super::options(&self.path, SqliteSynchronous::Full)
+            .create_if_missing(false)
+            .busy_timeout(wait);
+        options
+            .connect()
+            .await
+            .map_err(|e| StoreError::open(&self.path, e))
     }
 
     fn acknowledge(&mut self, count: usize) {
@@ -207,7 +247,12 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
         if let Some(attempt) = self.uncertain.as_mut() {
             // Their place in the cut-off batch still counts: if it reached the disk after all, the log shows a grant
             // without a result, which is what happened.
-            attempt.records = self.kept.iter().take(attempt.records).filter(|r| !r.durable).count();
+            attempt.records = self
+                .kept
+                .iter()
+                .take(attempt.records)
+                .filter(|r| !r.durable)
+                .count();
         }
         let acknowledge = &mut self.acknowledge;
         self.kept.retain(|record| {
@@ -230,12 +275,15 @@ pub(super) async fn append_in(
     entries: impl Iterator<Item = Entry>,
 ) -> Result<Option<Link>, StoreError> {
     let head: Option<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(&mut *tx).await?;
+        sqlx::query_as("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(&mut *tx)
+            .await?;
     let mut chain = match head {
         None => Chain::new(site),
         Some((seq, hash)) => {
-            let hash: [u8; 32] =
-                hash.try_into().map_err(|_| StoreError::Corrupt(format!("hash of audit record {seq}")))?;
+            let hash: [u8; 32] = hash
+                .try_into()
+                .map_err(|_| StoreError::Corrupt(format!("hash of audit record {seq}")))?;
             Chain::resume(site, u64::try_from(seq).unwrap_or(0), ChainHash(hash))
         }
     };
@@ -293,12 +341,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn verify(&self, checkpoint: Option<Checkpoint>) -> Result<Result<Summary, Fault>, StoreError> {
+    pub async fn verify(
+        &self,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<Result<Summary, Fault>, StoreError> {
         let mut verifier = Verifier::new(&self.site, checkpoint);
         let mut after = None;
         loop {
             let links = self.links(after).await?;
-            let Some(last) = links.last() else { return Ok(verifier.finish()) };
+            let Some(last) = links.last() else {
+                return Ok(verifier.finish());
+            };
             after = Some(last.seq);
             for link in &links {
                 if let Err(fault) = verifier.push(link) {

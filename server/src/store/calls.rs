@@ -44,7 +44,10 @@ impl Store {
         .bind(&call.record)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("DELETE FROM story WHERE call = ?").bind(&call.call).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM story WHERE call = ?")
+            .bind(&call.call)
+            .execute(&mut *tx)
+            .await?;
         for (n, line) in story.iter().enumerate() {
             sqlx::query("INSERT INTO story (call, n, line) VALUES (?, ?, ?)")
                 .bind(&call.call)
@@ -85,7 +88,9 @@ impl Store {
         .fetch_all(&self.read)
         .await?;
         let mut rows = rows.into_iter();
-        let (Some(first), second) = (rows.next(), rows.next()) else { return Ok(None) };
+        let (Some(first), second) = (rows.next(), rows.next()) else {
+            return Ok(None);
+        };
         if first.call != id && second.is_some() {
             return Ok(None);
         }

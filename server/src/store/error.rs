@@ -56,7 +56,10 @@ pub enum StoreError {
 
 impl StoreError {
     pub(super) fn open(path: &Path, source: sqlx::Error) -> Self {
-        Self::Open { path: path.to_owned(), source }
+        Self::Open {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// The next step, in words.
@@ -66,11 +69,18 @@ impl StoreError {
             Self::Other { key: "realm", .. } => Some(
                 "passwords are stored as hashes over the realm: set site.realm back, or give every account a new password",
             ),
-            Self::Other { .. } => Some("point store.path at this site's own database, or set site.name back"),
-            Self::Migration { source: sqlx::migrate::MigrateError::VersionMissing(_), .. } => {
-                Some("a newer doorward has migrated this file: run that version, or restore an older copy")
+            Self::Other { .. } => {
+                Some("point store.path at this site's own database, or set site.name back")
             }
-            Self::File { .. } | Self::Open { .. } => Some("check that the directory exists and that this user may write to it"),
+            Self::Migration {
+                source: sqlx::migrate::MigrateError::VersionMissing(_),
+                ..
+            } => Some(
+                "a newer doorward has migrated this file: run that version, or restore an older copy",
+            ),
+            Self::File { .. } | Self::Open { .. } => {
+                Some("check that the directory exists and that this user may write to it")
+            }
             _ => None,
         }
     }

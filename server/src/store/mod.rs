@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 pub use accounts::{AccountRow, Change, Snapshot};
 pub use audit::{Acknowledged, AuditSettings, AuditWriter};
@@ -51,13 +53,24 @@ impl Store {
     /// When the file cannot be opened or migrated, is newer than this program, or belongs to another site or realm.
     pub async fn open(path: &Path, site: &str, realm: &str) -> Result<Self, StoreError> {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            std::fs::create_dir_all(parent)
-                .map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+            std::fs::create_dir_all(parent).map_err(|source| StoreError::File {
+                path: path.to_owned(),
+                source,
+            })?;
         }
         create_private(path)?;
         let options = options(path, SqliteSynchronous::Full);
-        let write = pool(1).connect_with(options.clone()).await.map_err(|e| StoreError::open(path, e))?;
-        MIGRATIONS.run(&write).await.map_err(|e| StoreError::Migration { path: path.to_owned(), source: e })?;
+        let write = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(|e| StoreError::open(path, e))?;
+        MIGRATIONS
+            .run(&write)
+            .await
+            .map_err(|e| StoreError::Migration {
+                path: path.to_owned(),
+                source: e,
+            })?;
         let mut store = Self {
             path: path.to_owned(),
             site: site.to_owned(),
@@ -101,8 +114,9 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn generation(&self) -> Result<u64, StoreError> {
-        let value: String =
-            sqlx::query_scalar("SELECT value FROM meta WHERE key = 'generation'").fetch_one(&self.read).await?;
+        let value: String = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'generation'")
+            .fetch_one(&self.read)
+            .await?;
         Ok(value.parse().unwrap_or(0))
     }
 
@@ -120,12 +134,19 @@ impl Store {
             .bind(value)
             .execute(&self.write)
             .await?;
-        let stored: String =
-            sqlx::query_scalar("SELECT value FROM meta WHERE key = ?").bind(key).fetch_one(&self.write).await?;
+        let stored: String = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+            .bind(key)
+            .fetch_one(&self.write)
+            .await?;
         if stored == value {
             return Ok(stored);
         }
-        Err(StoreError::Other { path: self.path.clone(), key, stored, configured: value.to_owned() })
+        Err(StoreError::Other {
+            path: self.path.clone(),
+            key,
+            stored,
+            configured: value.to_owned(),
+        })
     }
 }
 
@@ -140,16 +161,27 @@ fn options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions 
 }
 
 fn pool(size: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(size).min_connections(1).acquire_timeout(BUSY)
+    SqlitePoolOptions::new()
+        .max_connections(size)
+        .min_connections(1)
+        .acquire_timeout(BUSY)
 }
 
 /// The file holds names and password hashes: its owner alone may read it. SQLite gives its WAL the same mode.
 fn create_private(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::OpenOptionsExt;
-    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(source) => Err(StoreError::File { path: path.to_owned(), source }),
+        Err(source) => Err(StoreError::File {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 

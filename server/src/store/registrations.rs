@@ -135,8 +135,9 @@ struct BindingColumns {
 impl BindingColumns {
     fn row(self) -> Result<BindingRow, StoreError> {
         Ok(BindingRow {
-            path: serde_json::from_str(&self.path)
-                .map_err(|e| StoreError::Corrupt(format!("path of binding {}: {e}", self.contact)))?,
+            path: serde_json::from_str(&self.path).map_err(|e| {
+                StoreError::Corrupt(format!("path of binding {}: {e}", self.contact))
+            })?,
             expires: super::timestamp(self.expires_at)?,
             aor: self.aor,
             contact: self.contact,
