@@ -213,10 +213,10 @@ fn allowed(
             method: Method::Handset,
             leg: LegState::Answered,
         };
-        if let Verdict::Allow { text, .. } = plan.may_open(directory, facts, &query) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
+        if let Verdict::Allow { text, .. } = plan.may_open(directory, facts, &query)
+            && !texts.contains(&text)
+        {
+            texts.push(text);
         }
     }
     if texts.is_empty() {

@@ -54,8 +54,7 @@ pub fn load(text: &str, file: &str, files: &dyn Fn(&str) -> Option<String>) -> L
             diagnostics: vec![fault],
         };
     }
-    let source = SourceText::new(file, text);
-    let mut reader = Reader::new(source.clone());
+    let mut reader = Reader::new(SourceText::new(file, text));
     if let Some(at) = too_deep(text) {
         let message = format!("nested more than {DEPTH} deep");
         reader.error(code::LIMIT, (at, at + 1), message).label = "too deep".to_owned();
@@ -73,13 +72,8 @@ pub fn load(text: &str, file: &str, files: &dyn Fn(&str) -> Option<String>) -> L
 
 fn finish(plan: Option<Plan>, reader: Reader) -> Loaded {
     let mut diagnostics = reader.diagnostics;
-    diagnostics.sort_by(|a, b| {
-        (&*a.text.name != &*reader.text.name, a.span, a.code).cmp(&(
-            &*b.text.name != &*reader.text.name,
-            b.span,
-            b.code,
-        ))
-    });
+    // The plan's own first, then those of its holiday files.
+    diagnostics.sort_by_key(|fault| (fault.text.name != reader.text.name, fault.span, fault.code));
     diagnostics.truncate(MOST_FAULTS);
     let refused = diagnostics.iter().any(Diagnostic::is_error);
     Loaded {
@@ -96,7 +90,7 @@ fn syntax(error: &KdlError, reader: &mut Reader) {
             .message
             .clone()
             .unwrap_or_else(|| "this is not KDL".to_owned());
-        if start == 0 && length <= 1 {
+        if start == 0 && message.contains("value") {
             // The parser reports a missing value at offset 0: look for the place.
             if let Some(at) = missing_value(&reader.text.text) {
                 (start, length) = (at, 1);
@@ -180,7 +174,7 @@ fn build(
             "route" => written.routes.extend(route::read(node, reader)),
             "allow" => allow(node, (0, reader.text.text.len()), reader),
             word @ ("input" | "expect") => {
-                reader.unsupported(name_span(node), &format!("\"{word}\""))
+                reader.unsupported(name_span(node), &format!("\"{word}\""));
             }
             other => reader.unknown_word(name_span(node), "construct", other, CONSTRUCTS),
         }
@@ -409,7 +403,7 @@ fn calendars(
         let short = name.value.rsplit('/').next().unwrap_or(&name.value);
         let source = SourceText::new(short, &text.unwrap_or_default());
         let mut faults = Vec::new();
-        read.push(Arc::new(Holidays::read(source, &site.zone, &mut faults)));
+        read.push(Arc::new(Holidays::read(&source, &site.zone, &mut faults)));
         reader.diagnostics.extend(faults);
     }
     let mut calendars = Vec::new();
@@ -419,7 +413,7 @@ fn calendars(
             match names.holidays.get(&name.value) {
                 Some(at) => not.extend(read.get(*at).cloned()),
                 None => {
-                    Names::unknown(reader, name, "holidays", &name.value, names.holidays.keys())
+                    Names::unknown(reader, name, "holidays", &name.value, names.holidays.keys());
                 }
             }
         }

@@ -6,10 +6,11 @@ use crate::plan::{Fail, Plan};
 
 pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
     for door in &plan.doors {
-        let (message, hint) = match door.fail {
+        let (message, label, hint) = match door.fail {
             Some(Fail::Closed) => continue,
             None => (
                 format!("door \"{}\" does not say how it fails", door.name),
+                "fail= is mandatory",
                 "add fail=\"closed\"",
             ),
             // Inputs are not read by this version, so no plan can have one.
@@ -18,11 +19,12 @@ pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
                     "door \"{}\" fails open, but no fire input opens it",
                     door.name
                 ),
+                "nothing would release it",
                 "this version has no inputs: use fail=\"closed\" and a hard-wired release",
             ),
         };
         let diagnostic =
             Diagnostic::new("P009", Level::Error, &plan.text, door.source.span, message);
-        found.push(diagnostic.label("fail= is mandatory").hint(hint));
+        found.push(diagnostic.label(label).hint(hint));
     }
 }

@@ -296,7 +296,7 @@ mod tests {
             span: (0, 0),
         };
         let mut faults = Vec::new();
-        let holidays = Holidays::read(SourceText::new("cz.ics", ics), &zone, &mut faults);
+        let holidays = Holidays::read(&SourceText::new("cz.ics", ics), &zone, &mut faults);
         assert!(faults.is_empty(), "{faults:?}");
         let windows = windows.iter().map(|w| Window::parse(w).unwrap()).collect();
         Calendar {

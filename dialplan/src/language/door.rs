@@ -86,10 +86,10 @@ pub(crate) fn read(node: &KdlNode, reader: &mut Reader) -> Option<WrittenDoor> {
         }
     }
     fields.finish(reader, true);
-    let (name, station) = (name?, station?);
+    let name = name?;
     let door = Door {
         name: name.value.clone(),
-        station: station.value,
+        station: station.map(|station| station.value).unwrap_or_default(),
         groups: groups.into_iter().map(|group| group.value).collect(),
         fail,
         ring_limit,
@@ -114,7 +114,8 @@ fn read_output(node: &KdlNode, reader: &mut Reader) -> Option<(Name, OutputDef)>
     let toggle = fields.flag(reader, "toggle");
     let two_step = fields.flag(reader, "two-step");
     fields.finish(reader, false);
-    let (name, driver) = (name?, driver?);
+    // What is wrong is reported; the name stays known, so that one fault does not look like two.
+    let (name, driver) = (name?, driver.unwrap_or(DriverKind::Http));
     let output = OutputDef {
         name: name.value.clone(),
         driver,

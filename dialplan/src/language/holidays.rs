@@ -49,13 +49,13 @@ struct Yearly {
 
 impl Holidays {
     /// Reads a file; what cannot be honoured is an error, never left out in silence.
-    pub(crate) fn read(text: SourceText, site: &TimeZone, faults: &mut Vec<Diagnostic>) -> Self {
+    pub(crate) fn read(text: &SourceText, site: &TimeZone, faults: &mut Vec<Diagnostic>) -> Self {
         let mut fault = |at: usize, code, message: String| {
             let line = text.line_range(at);
             faults.push(Diagnostic::new(
                 code,
                 Level::Error,
-                &text,
+                text,
                 (line.start, line.end),
                 message,
             ));
@@ -68,7 +68,7 @@ impl Holidays {
             );
             return Self::default();
         }
-        let begins: Vec<usize> = begins(&text);
+        let begins: Vec<usize> = begins(text);
         if begins.len() > EVENTS {
             fault(0, code::LIMIT, format!("more than {EVENTS} events"));
             return Self::default();
@@ -141,11 +141,7 @@ impl Event {
     fn starts(&self, year: i16) -> impl Iterator<Item = DateTime> {
         let first = self.start.date();
         let once = self.yearly.is_none().then_some(self.start);
-        let years = if self.yearly.is_some() {
-            year.saturating_sub(1)..=year.saturating_add(1)
-        } else {
-            1..=0
-        };
+        let years = year.saturating_sub(1)..=year.saturating_add(1);
         let yearly = years.filter_map(move |year| {
             let rule = self.yearly.as_ref()?;
             let nth = i32::from(year) - i32::from(first.year());
@@ -200,7 +196,7 @@ fn event(
     for entry in &component.entries {
         match (&entry.name, entry.values.first()) {
             (ICalendarProperty::Rrule, Some(ICalendarValue::RecurrenceRule(rule))) => {
-                yearly = Some(recurrence(rule, first)?)
+                yearly = Some(recurrence(rule, first)?);
             }
             (ICalendarProperty::Rrule | ICalendarProperty::Rdate, _) => {
                 return Err((
@@ -355,7 +351,7 @@ mod tests {
         let ics = format!("BEGIN:VCALENDAR\r\n{events}END:VCALENDAR\r\n");
         let mut faults = Vec::new();
         let zone = TimeZone::get("Europe/Prague").unwrap();
-        let holidays = Holidays::read(SourceText::new("x.ics", &ics), &zone, &mut faults);
+        let holidays = Holidays::read(&SourceText::new("x.ics", &ics), &zone, &mut faults);
         (holidays, faults.iter().map(ToString::to_string).collect())
     }
 

@@ -22,7 +22,8 @@ impl Name {
     /// The parts of a comma list, each with its own span.
     pub(crate) fn list(&self, text: &SourceText) -> Vec<Name> {
         let written = text.text.get(self.span.0..self.span.1).unwrap_or("");
-        let mut from = 0;
+        // A property's span begins with its name.
+        let mut from = written.find('"').unwrap_or(0);
         let mut names = Vec::new();
         for part in self.value.split(',') {
             let value = part.trim();
@@ -132,7 +133,7 @@ impl Reader {
         let all = known.clone().into_iter().collect::<Vec<_>>().join(", ");
         let hint = nearest(word, known).unwrap_or_else(|| format!("known here: {all}"));
         let diagnostic = self.error(code::WORD, span, format!("unknown {what} \"{word}\""));
-        diagnostic.label = format!("not a {what}");
+        diagnostic.label = format!("no such {what}");
         diagnostic.hint = Some(hint);
     }
 
@@ -313,10 +314,9 @@ impl<'k> Fields<'k> {
                 .name()
                 .filter(|name| !self.known.contains(name.value()))
             {
-                let what = format!("property of \"{}\"", self.word());
                 reader.unknown_word(
                     span_of(entry),
-                    &what,
+                    "property",
                     name.value(),
                     self.known.iter().copied(),
                 );

@@ -158,7 +158,7 @@ pub(crate) fn read_body(
                 reader.unsupported(name_span(node), "the step \"open\"");
             }
             word if STEPS.contains(&word) => {
-                reader.unsupported(name_span(node), &format!("the step \"{word}\""))
+                reader.unsupported(name_span(node), &format!("the step \"{word}\""));
             }
             other => reader.unknown_word(name_span(node), "step", other, STEPS),
         }

@@ -46,7 +46,7 @@ pub(crate) fn read(node: &KdlNode, reader: &mut Reader) -> Option<WrittenSite> {
     fields.finish(reader, true);
     Some(WrittenSite {
         name: name?,
-        zone: zone?,
+        zone: zone.unwrap_or(TimeZone::UTC),
         holidays,
         calendars,
     })

@@ -1,5 +1,11 @@
 //! The house the tests ring: three units, a desk, two doors.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test support: each test file uses its own part"
+)]
 
 use std::sync::Arc;
 
@@ -139,10 +145,12 @@ pub fn ring(step: Step) -> Ring {
 }
 
 pub fn devices(ring: &Ring) -> Vec<&str> {
-    let id = |target| match target {
-        &Target::Device(ref id) | &Target::Door(ref id) => id.as_str(),
-        &Target::Number { ref number, .. } => number.reveal(),
-    };
+    fn id(target: &Target) -> &str {
+        match target {
+            Target::Device(id) | Target::Door(id) => id.as_str(),
+            Target::Number { number, .. } => number.reveal(),
+        }
+    }
     ring.members
         .iter()
         .map(|member| id(&member.target))
