@@ -1,5 +1,7 @@
 //! Parse and write of a typical INVITE: time by criterion, allocations counted once at the start.
 
+#![allow(missing_docs, clippy::expect_used, reason = "a bench may panic")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};

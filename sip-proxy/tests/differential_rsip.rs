@@ -1,5 +1,12 @@
 //! Our reading against rsip's on messages both accept: method, URI, Call-ID, CSeq, tags.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use bytes::Bytes;
 use rsip::Headers;
 use rsip::prelude::*;

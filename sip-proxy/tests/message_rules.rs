@@ -1,5 +1,12 @@
 //! What the message layer takes and what it refuses, rule by rule.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use bytes::Bytes;
 use sip_proxy::message::{HeaderName, Limits, Message, RawMessage};
 

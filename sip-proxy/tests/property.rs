@@ -1,6 +1,13 @@
 //! Properties of the message layer: any octets are read without a panic, what is written is read back, and nothing
 //! handed in can add a line to what goes out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use sip_proxy::message::{

@@ -2,6 +2,13 @@
 //!
 //! Where the RFC leaves a choice (refuse, or be liberal), the choice is ours and said beside the test.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use bytes::Bytes;
 use sip_proxy::message::{Capabilities, HeaderName, Limits, Message, Method, NameAddr};
 use sip_proxy::uri::Scheme;

@@ -1,5 +1,12 @@
 //! The 12 IPv6 torture messages of RFC 5118. All but one are valid.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use bytes::Bytes;

@@ -42,8 +42,10 @@ macro_rules! header_names {
             }
 
             fn compact(letter: u8) -> Option<Self> {
-                $($(if letter.to_ascii_lowercase() == $compact { return Some(Self::$variant); })?)+
-                None
+                match letter.to_ascii_lowercase() {
+                    $($($compact => Some(Self::$variant),)?)+
+                    _ => None,
+                }
             }
         }
     };

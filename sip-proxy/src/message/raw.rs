@@ -27,7 +27,7 @@ impl Span {
         }
     }
 
-    pub(crate) fn of<'a>(self, bytes: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes
             .get(self.start as usize..self.end as usize)
             .unwrap_or(&[])
