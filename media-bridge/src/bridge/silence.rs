@@ -8,8 +8,8 @@ const LONGEST: usize = 1_920;
 static MU_LAW: [u8; LONGEST] = [0xff; LONGEST];
 static A_LAW: [u8; LONGEST] = [0xd5; LONGEST];
 static LINEAR: [u8; LONGEST] = [0; LONGEST];
-/// Smallest step up in the low band and none in the high one: below hearing from any decoder state.
-static G722: [u8; LONGEST] = [0xfa; LONGEST];
+/// The code whose step vanishes in both bands: below hearing from any decoder state, with no lasting offset.
+static G722: [u8; LONGEST] = [0xfc; LONGEST];
 /// Full-band CELT, 20 ms, mono, coded silence.
 static OPUS: [u8; 3] = [0xf8, 0xff, 0xfe];
 
@@ -31,7 +31,7 @@ pub(super) fn mute(codec: Codec, bytes: &mut [u8]) -> usize {
     match codec {
         Codec::Pcmu => bytes.fill(0xff),
         Codec::Pcma => bytes.fill(0xd5),
-        Codec::G722 => bytes.fill(0xfa),
+        Codec::G722 => bytes.fill(0xfc),
         Codec::L16 => bytes.fill(0),
         Codec::Opus => {
             let Some(head) = bytes.get_mut(..OPUS.len()) else {
@@ -53,4 +53,46 @@ pub(super) fn span(codec: Codec, payload: &[u8]) -> u32 {
         Codec::Opus => ::opus::packet::get_nb_samples(payload, 48_000).unwrap_or(0),
     };
     u32::try_from(units).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{self, MAX_PACKET_SAMPLES};
+
+    #[test]
+    fn silence_is_inaudible_in_every_codec_and_as_long_as_it_says() {
+        for codec in Codec::ALL {
+            let rate = codec.own_rate();
+            let mut decoder = codec::decoder(codec, rate).unwrap();
+            let mut pcm = vec![0; MAX_PACKET_SAMPLES];
+            for nth in 0..50 {
+                let silent = payload(codec, 20);
+                assert_eq!(span(codec, silent), codec.rtp_clock() / 50, "{codec:?}");
+                let samples = decoder.decode(silent, &mut pcm).unwrap();
+                assert_eq!(samples, 20 * rate.per_ms());
+                let loudest = pcm.iter().take(samples).map(|s| s.unsigned_abs()).max();
+                assert!(
+                    loudest <= Some(16),
+                    "{codec:?}: {loudest:?} in packet {nth}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_muted_payload_is_the_same_silence() {
+        for codec in Codec::ALL {
+            let mut bytes = [0x42; 160];
+            let length = mute(codec, &mut bytes);
+            let silent = payload(codec, if codec == Codec::L16 { 5 } else { 20 });
+            assert_eq!(&bytes[..length], silent, "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_opus_payload_lasts_no_time() {
+        assert_eq!(span(Codec::Opus, &[]), 0);
+        assert_eq!(span(Codec::Opus, &[0xff]), 0);
+    }
 }
