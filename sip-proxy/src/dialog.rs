@@ -283,7 +283,11 @@ mod tests {
 
     /// A message of one call: `start` line, tags, CSeq and further lines.
     fn message(start: &str, tags: (&str, &str), cseq: &str, lines: &str) -> Message {
-        let to = if tags.1.is_empty() { String::new() } else { format!(";tag={}", tags.1) };
+        let to = if tags.1.is_empty() {
+            String::new()
+        } else {
+            format!(";tag={}", tags.1)
+        };
         let text = format!(
             "{start}\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: \"Front \\\"A\\\"\" <sip:door@x>;tag={}\r\n\
              To: <sip:desk@x>{to}\r\nCall-ID: c\r\nCSeq: {cseq}\r\n{lines}Content-Length: 0\r\n\r\n",
@@ -304,7 +308,9 @@ mod tests {
 
     #[test]
     fn a_uas_dialog_has_the_routes_in_order_and_the_peer_as_target() {
-        let mut dialog = uas(&format!("{CONTACT}Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\n"));
+        let mut dialog = uas(&format!(
+            "{CONTACT}Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\n"
+        ));
         let bye = dialog.request(Method::Bye);
         assert_eq!((bye.uri.as_str(), bye.cseq), ("sip:door@192.0.2.9:5070", 1));
         assert_eq!(bye.route, ["<sip:p1;lr>", "<sip:p2;lr>"]);
@@ -328,20 +334,39 @@ mod tests {
             headers: Vec::new(),
             body: None,
         };
-        let ok = message("SIP/2.0 200 OK", ("f", "t"), "7 INVITE", &format!("{CONTACT}Record-Route: <sip:p2;lr>, <sip:p1;lr>\r\n"));
+        let ok = message(
+            "SIP/2.0 200 OK",
+            ("f", "t"),
+            "7 INVITE",
+            &format!("{CONTACT}Record-Route: <sip:p2;lr>, <sip:p1;lr>\r\n"),
+        );
         let mut dialog = Dialog::from_response(&sent, &ok, flow()).unwrap();
         assert_eq!(dialog.route_set, ["<sip:p1;lr>", "<sip:p2;lr>"]);
-        assert_eq!((dialog.ack(7).cseq, dialog.request(Method::Info).cseq, dialog.ack(7).cseq), (7, 8, 7));
+        assert_eq!(
+            (
+                dialog.ack(7).cseq,
+                dialog.request(Method::Info).cseq,
+                dialog.ack(7).cseq
+            ),
+            (7, 8, 7)
+        );
         assert!(dialog.matches(&ok));
         let bare = message("SIP/2.0 180 Ringing", ("f", "t"), "7 INVITE", "");
-        assert_eq!(Dialog::from_response(&sent, &bare, flow()).unwrap().remote_target, "sip:desk@x");
+        assert_eq!(
+            Dialog::from_response(&sent, &bare, flow())
+                .unwrap()
+                .remote_target,
+            "sip:desk@x"
+        );
         let untagged = message("SIP/2.0 200 OK", ("f", ""), "7 INVITE", CONTACT);
         assert!(Dialog::from_response(&sent, &untagged, flow()).is_err());
     }
 
     #[test]
     fn a_strict_first_route_takes_the_request_uris_place() {
-        let mut dialog = uas(&format!("{CONTACT}Record-Route: <sip:strict>, <sip:p2;lr>\r\n"));
+        let mut dialog = uas(&format!(
+            "{CONTACT}Record-Route: <sip:strict>, <sip:p2;lr>\r\n"
+        ));
         let bye = dialog.request(Method::Bye);
         assert_eq!(bye.uri, "sip:strict");
         assert_eq!(bye.route, ["<sip:p2;lr>", "<sip:door@192.0.2.9:5070>"]);
@@ -349,11 +374,29 @@ mod tests {
 
     #[test]
     fn a_request_without_or_with_a_broken_contact_makes_no_dialog() {
-        assert_eq!(Dialog::from_request(&invite(""), "ours", flow()).unwrap_err().status, 400);
+        assert_eq!(
+            Dialog::from_request(&invite(""), "ours", flow())
+                .unwrap_err()
+                .status,
+            400
+        );
         let broken = invite("Contact: <sip:a\r\n");
-        assert_eq!(Dialog::from_request(&broken, "ours", flow()).unwrap_err().status, 400);
-        let long = format!("{CONTACT}{}", "Record-Route: <sip:p;lr>\r\n".repeat(MAX_ROUTES + 1));
-        assert_eq!(Dialog::from_request(&invite(&long), "ours", flow()).unwrap_err().status, 400);
+        assert_eq!(
+            Dialog::from_request(&broken, "ours", flow())
+                .unwrap_err()
+                .status,
+            400
+        );
+        let long = format!(
+            "{CONTACT}{}",
+            "Record-Route: <sip:p;lr>\r\n".repeat(MAX_ROUTES + 1)
+        );
+        assert_eq!(
+            Dialog::from_request(&invite(&long), "ours", flow())
+                .unwrap_err()
+                .status,
+            400
+        );
     }
 
     #[test]
@@ -370,9 +413,19 @@ mod tests {
     #[test]
     fn a_target_refresh_takes_the_new_contact_only() {
         let mut dialog = uas(CONTACT);
-        dialog.refresh_target(&message("INVITE sip:desk@x SIP/2.0", ("f", "ours"), "8 INVITE", "Contact: <sip:new@y>\r\n"));
+        dialog.refresh_target(&message(
+            "INVITE sip:desk@x SIP/2.0",
+            ("f", "ours"),
+            "8 INVITE",
+            "Contact: <sip:new@y>\r\n",
+        ));
         assert_eq!(dialog.remote_target, "sip:new@y");
-        dialog.refresh_target(&message("INVITE sip:desk@x SIP/2.0", ("f", "ours"), "9 INVITE", ""));
+        dialog.refresh_target(&message(
+            "INVITE sip:desk@x SIP/2.0",
+            ("f", "ours"),
+            "9 INVITE",
+            "",
+        ));
         assert_eq!(dialog.remote_target, "sip:new@y");
     }
 

@@ -1,4 +1,10 @@
 //! The proxy core between a caller and two callees, on a perfect link under a virtual clock (RFC 3261 section 16).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where its own words are wrong"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,8 +16,8 @@ use rand::rngs::StdRng;
 use sip_proxy::endpoint;
 use sip_proxy::proxy::{self, Next, Proxy, ProxyConfig, Target};
 use sip_proxy::{
-    ClientTx, Dialog, Endpoint, EndpointConfig, Flow, HeaderName, Message, Method, Output, OutgoingRequest,
-    OutgoingResponse, ServerTx, Transport,
+    ClientTx, Dialog, Endpoint, EndpointConfig, Flow, HeaderName, Message, Method, OutgoingRequest,
+    OutgoingResponse, Output, ServerTx, Transport,
 };
 
 const CALLER: &str = "192.0.2.10:5060";
@@ -19,7 +25,10 @@ const PROXY: &str = "192.0.2.1:5060";
 const DESK: &str = "192.0.2.20:5060";
 const APP: &str = "192.0.2.30:5060";
 
-#[expect(clippy::disallowed_methods, reason = "tests need one Instant to count from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need one Instant to count from"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
@@ -29,7 +38,12 @@ fn at(text: &str) -> SocketAddr {
 }
 
 fn flow(from: &str, to: &str) -> Flow {
-    Flow { transport: Transport::Udp, local: at(from), remote: at(to), connection: None }
+    Flow {
+        transport: Transport::Udp,
+        local: at(from),
+        remote: at(to),
+        connection: None,
+    }
 }
 
 /// A callee's tag.
@@ -52,10 +66,15 @@ struct Net {
 impl Net {
     fn new(callees: &[&str]) -> Self {
         let end = |n| {
-            let config = EndpointConfig { reject_merged: n != 1, server_name: String::new(), ..Default::default() };
+            let config = EndpointConfig {
+                reject_merged: n != 1,
+                server_name: String::new(),
+                ..Default::default()
+            };
             Endpoint::new(config, Box::new(StdRng::seed_from_u64(n)))
         };
-        let ends = [(CALLER, 0), (PROXY, 1), (DESK, 2), (APP, 3)].map(|(address, n)| (at(address), end(n)));
+        let ends = [(CALLER, 0), (PROXY, 1), (DESK, 2), (APP, 3)]
+            .map(|(address, n)| (at(address), end(n)));
         let config = ProxyConfig {
             own: vec![("192.0.2.1".into(), 5060), ("example.com".into(), 5060)],
             ..Default::default()
@@ -66,7 +85,11 @@ impl Net {
             proxy: Proxy::new(config, [9; 32]),
             targets: callees
                 .iter()
-                .map(|to| Target { uri: Some(format!("sip:user@{to}")), path: Vec::new(), flow: flow(PROXY, to) })
+                .map(|to| Target {
+                    uri: Some(format!("sip:user@{to}")),
+                    path: Vec::new(),
+                    flow: flow(PROXY, to),
+                })
                 .collect(),
             wire: VecDeque::new(),
             log: Vec::new(),
@@ -76,10 +99,18 @@ impl Net {
 
     fn feed(&mut self, who: SocketAddr, input: endpoint::Input) {
         let now = self.now;
-        let outputs: Vec<Output> = self.ends.get_mut(&who).map(|end| end.handle(now, input).collect()).unwrap_or_default();
+        let outputs: Vec<Output> = self
+            .ends
+            .get_mut(&who)
+            .map(|end| end.handle(now, input).collect())
+            .unwrap_or_default();
         for output in outputs {
             if let Output::Transmit { flow, bytes } = output {
-                self.log.push((who, flow.remote, String::from_utf8_lossy(&bytes).into_owned()));
+                self.log.push((
+                    who,
+                    flow.remote,
+                    String::from_utf8_lossy(&bytes).into_owned(),
+                ));
                 self.wire.push_back((flow, bytes));
             } else if who == at(PROXY) {
                 self.route(output);
@@ -93,20 +124,43 @@ impl Net {
     fn route(&mut self, output: Output) {
         let input = match output {
             Output::Request { tx, message, flow } => match self.proxy.prepare(&message) {
-                Err(response) => return self.feed(at(PROXY), endpoint::Input::Respond { tx, response }),
+                Err(response) => {
+                    return self.feed(
+                        at(PROXY),
+                        endpoint::Input::Respond {
+                            tx,
+                            response: *response,
+                        },
+                    );
+                }
                 Ok(prepared) => {
                     let targets = match &prepared.next {
                         Next::Location => self.targets.clone(),
                         Next::Hop(uri) => vec![resolve(uri)],
                     };
-                    proxy::Input::Request { tx, message, flow, prepared, targets }
+                    proxy::Input::Request {
+                        tx,
+                        message,
+                        flow,
+                        prepared,
+                        targets,
+                    }
                 }
             },
             Output::Ack { message, flow, .. } => {
-                let Ok(prepared) = self.proxy.prepare(&message) else { return };
-                let Next::Hop(uri) = &prepared.next else { return };
+                let Ok(prepared) = self.proxy.prepare(&message) else {
+                    return;
+                };
+                let Next::Hop(uri) = &prepared.next else {
+                    return;
+                };
                 let target = resolve(uri);
-                proxy::Input::Ack { message, flow, prepared, target }
+                proxy::Input::Ack {
+                    message,
+                    flow,
+                    prepared,
+                    target,
+                }
             }
             Output::Cancelled { tx, .. } => proxy::Input::Cancelled { tx },
             Output::Response { tx, message, .. } => proxy::Input::Response { tx, message },
@@ -126,7 +180,11 @@ impl Net {
     /// Delivers until the wire is empty.
     fn settle(&mut self) {
         while let Some((flow, bytes)) = self.wire.pop_front() {
-            let back = Flow { local: flow.remote, remote: flow.local, ..flow };
+            let back = Flow {
+                local: flow.remote,
+                remote: flow.local,
+                ..flow
+            };
             self.feed(flow.remote, endpoint::Input::Received { flow: back, bytes });
         }
     }
@@ -134,7 +192,12 @@ impl Net {
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            let next = self.ends.values().filter_map(Endpoint::next_timeout).chain(self.proxy.next_timeout()).min();
+            let next = self
+                .ends
+                .values()
+                .filter_map(Endpoint::next_timeout)
+                .chain(self.proxy.next_timeout())
+                .min();
             match next.filter(|next| *next <= end) {
                 None => break,
                 Some(next) => self.now = next,
@@ -149,7 +212,14 @@ impl Net {
     }
 
     fn call(&mut self, request: OutgoingRequest) {
-        self.feed(at(CALLER), endpoint::Input::Request { tx: ClientTx(1), request, to: flow(CALLER, PROXY) });
+        self.feed(
+            at(CALLER),
+            endpoint::Input::Request {
+                tx: ClientTx(1),
+                request,
+                to: flow(CALLER, PROXY),
+            },
+        );
         self.settle();
     }
 
@@ -160,7 +230,12 @@ impl Net {
     }
 
     fn reply(&mut self, who: &str, status: u16) {
-        self.answer(who, OutgoingResponse::new(status).with_to_tag(tag_of(who)).with_contact(format!("<sip:user@{who}>")));
+        self.answer(
+            who,
+            OutgoingResponse::new(status)
+                .with_to_tag(tag_of(who))
+                .with_contact(format!("<sip:user@{who}>")),
+        );
     }
 
     /// The latest request a callee heard.
@@ -179,7 +254,11 @@ impl Net {
 
     /// The statuses the caller heard, 100 apart.
     fn statuses(&self) -> Vec<u16> {
-        self.responses().iter().filter_map(Message::status_of).filter(|status| *status > 100).collect()
+        self.responses()
+            .iter()
+            .filter_map(Message::status_of)
+            .filter(|status| *status > 100)
+            .collect()
     }
 
     fn responses(&self) -> Vec<Message> {
@@ -193,7 +272,11 @@ impl Net {
     }
 
     fn was_cancelled(&self, who: &str) -> bool {
-        self.heard.get(&at(who)).into_iter().flatten().any(|output| matches!(output, Output::Cancelled { .. }))
+        self.heard
+            .get(&at(who))
+            .into_iter()
+            .flatten()
+            .any(|output| matches!(output, Output::Cancelled { .. }))
     }
 }
 
@@ -209,7 +292,11 @@ impl StatusOf for Message {
 fn resolve(uri: &str) -> Target {
     let uri = sip_proxy::Uri::parse(uri).unwrap();
     let to = format!("{}:{}", uri.host_str(), uri.port().unwrap_or(5060));
-    Target { uri: None, path: Vec::new(), flow: flow(PROXY, &to) }
+    Target {
+        uri: None,
+        path: Vec::new(),
+        flow: flow(PROXY, &to),
+    }
 }
 
 fn outgoing(method: Method) -> OutgoingRequest {
@@ -235,8 +322,18 @@ fn refused(lines: &str, uri: &str, to_tag: &str) -> String {
         "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.10;branch=z9hG4bKx\r\nFrom: <sip:c@x>;tag=c\r\n\
          To: <sip:u@x>{to_tag}\r\nCall-ID: call\r\nCSeq: 1 INVITE\r\n{lines}Content-Length: 0\r\n\r\n"
     );
-    net.feed(at(PROXY), endpoint::Input::Received { flow: flow(PROXY, CALLER), bytes: Bytes::from(text) });
-    net.log.iter().map(|(_, _, text)| text.lines().next().unwrap_or_default()).filter(|line| !line.contains(" 100 ")).collect()
+    net.feed(
+        at(PROXY),
+        endpoint::Input::Received {
+            flow: flow(PROXY, CALLER),
+            bytes: Bytes::from(text),
+        },
+    );
+    net.log
+        .iter()
+        .map(|(_, _, text)| text.lines().next().unwrap_or_default())
+        .filter(|line| !line.contains(" 100 "))
+        .collect()
 }
 
 #[test]
@@ -245,11 +342,22 @@ fn what_is_not_the_proxys_is_forwarded_octet_by_octet() {
     let text = "MESSAGE sip:user@example.com SIP/2.0\r\nv:  SIP/2.0/UDP 192.0.2.10:5060 ;branch=z9hG4bKx;rport\r\n\
                 X-Odd :  a,,b;  ;\"\r\nf: <sip:c@x>;tag=c\r\nt: <sip:u@x>\r\ni: call\r\nCSeq:\t1   MESSAGE\r\n\
                 Subject: folded\r\n here\r\nl: 3\r\n\r\na\0b";
-    net.feed(at(PROXY), endpoint::Input::Received { flow: flow(PROXY, CALLER), bytes: Bytes::from(text) });
+    net.feed(
+        at(PROXY),
+        endpoint::Input::Received {
+            flow: flow(PROXY, CALLER),
+            bytes: Bytes::from(text),
+        },
+    );
     let (_, to, sent) = &net.log[0];
     assert_eq!(*to, at(DESK));
     assert!(sent.starts_with(&format!("MESSAGE sip:user@{DESK} SIP/2.0\r\n")));
-    for kept in ["X-Odd :  a,,b;  ;\"\r\n", "CSeq:\t1   MESSAGE\r\n", "Subject: folded\r\n here\r\n", "\r\n\r\na\0b"] {
+    for kept in [
+        "X-Odd :  a,,b;  ;\"\r\n",
+        "CSeq:\t1   MESSAGE\r\n",
+        "Subject: folded\r\n here\r\n",
+        "\r\n\r\na\0b",
+    ] {
         assert!(sent.contains(kept), "{kept:?} in {sent}");
     }
     assert!(sent.contains(";received=192.0.2.10;rport=5060"));
@@ -270,19 +378,44 @@ fn a_call_is_set_up_talks_and_ends_through_its_record_route() {
     assert_eq!(dialog.route_set.len(), 1);
     assert!(dialog.next_hop().contains("@192.0.2.1:5060;lr"));
     let ack = dialog.ack(1);
-    net.feed(at(CALLER), endpoint::Input::Ack { request: ack, to: flow(CALLER, PROXY), invite: ClientTx(1) });
+    net.feed(
+        at(CALLER),
+        endpoint::Input::Ack {
+            request: ack,
+            to: flow(CALLER, PROXY),
+            invite: ClientTx(1),
+        },
+    );
     net.settle();
-    assert!(net.heard[&at(DESK)].iter().any(|output| matches!(output, Output::Ack { tx: Some(_), .. })));
+    assert!(
+        net.heard[&at(DESK)]
+            .iter()
+            .any(|output| matches!(output, Output::Ack { tx: Some(_), .. }))
+    );
     let bye = dialog.request(Method::Bye);
-    net.feed(at(CALLER), endpoint::Input::Request { tx: ClientTx(2), request: bye, to: flow(CALLER, PROXY) });
+    net.feed(
+        at(CALLER),
+        endpoint::Input::Request {
+            tx: ClientTx(2),
+            request: bye,
+            to: flow(CALLER, PROXY),
+        },
+    );
     net.settle();
     let (_, bye) = net.asked(DESK);
-    assert_eq!((bye.method(), bye.header(&HeaderName::Route)), (&Method::Bye, None));
+    assert_eq!(
+        (bye.method(), bye.header(&HeaderName::Route)),
+        (&Method::Bye, None)
+    );
     net.reply(DESK, 200);
     assert_eq!(net.statuses(), [180, 200, 200]);
     net.pass(Duration::from_secs(200));
     assert_eq!(net.proxy.contexts(), 0);
-    assert!(net.ends.values().all(|end| end.server_transactions() + end.client_transactions() == 0));
+    assert!(
+        net.ends
+            .values()
+            .all(|end| end.server_transactions() + end.client_transactions() == 0)
+    );
 }
 
 #[test]
@@ -294,7 +427,9 @@ fn the_first_answer_cancels_the_other_branch_with_a_reason() {
     net.reply(DESK, 200);
     assert!(net.was_cancelled(APP) && !net.was_cancelled(DESK));
     assert!(net.log.iter().any(|(_, to, text)| {
-        *to == at(APP) && text.starts_with("CANCEL") && text.contains("Reason: SIP;cause=200;text=\"Call completed elsewhere\"")
+        *to == at(APP)
+            && text.starts_with("CANCEL")
+            && text.contains("Reason: SIP;cause=200;text=\"Call completed elsewhere\"")
     }));
     net.reply(APP, 487);
     assert_eq!(net.statuses(), [180, 180, 200]);
@@ -307,10 +442,18 @@ fn a_second_2xx_and_a_repeated_one_reach_the_caller() {
     net.reply(DESK, 200);
     net.reply(APP, 200);
     assert_eq!(net.statuses(), [200, 200]);
-    let passed = |net: &Net| net.log.iter().filter(|(_, to, text)| *to == at(CALLER) && text.starts_with("SIP/2.0 200")).count();
+    let passed = |net: &Net| {
+        net.log
+            .iter()
+            .filter(|(_, to, text)| *to == at(CALLER) && text.starts_with("SIP/2.0 200"))
+            .count()
+    };
     let before = passed(&net);
     net.pass(Duration::from_millis(600));
-    assert!(passed(&net) > before, "the callee repeats until the ACK, and the proxy passes it on");
+    assert!(
+        passed(&net) > before,
+        "the callee repeats until the ACK, and the proxy passes it on"
+    );
 }
 
 #[test]
@@ -327,7 +470,10 @@ fn the_best_response_is_chosen_when_all_have_answered() {
         let mut net = Net::new(&[DESK, APP]);
         net.call(outgoing(Method::Invite));
         net.reply(DESK, one);
-        assert!(net.statuses().is_empty(), "{one} waits for the other branch");
+        assert!(
+            net.statuses().is_empty(),
+            "{one} waits for the other branch"
+        );
         net.reply(APP, two);
         assert_eq!(net.statuses(), [best], "{one} and {two}");
     }
@@ -350,7 +496,10 @@ fn the_challenges_of_all_branches_are_passed_back_together() {
     let mut net = Net::new(&[DESK, APP]);
     net.call(outgoing(Method::Message));
     let challenge = |realm: &str| {
-        OutgoingResponse::new(401).with_header(HeaderName::WwwAuthenticate, format!("Digest realm=\"{realm}\""))
+        OutgoingResponse::new(401).with_header(
+            HeaderName::WwwAuthenticate,
+            format!("Digest realm=\"{realm}\""),
+        )
     };
     net.answer(DESK, challenge("desk"));
     net.answer(APP, challenge("app"));
@@ -363,7 +512,13 @@ fn the_challenges_of_all_branches_are_passed_back_together() {
 fn the_callers_cancel_reaches_every_branch() {
     let mut net = Net::new(&[DESK, APP]);
     net.call(outgoing(Method::Invite));
-    net.feed(at(CALLER), endpoint::Input::Cancel { tx: ClientTx(1), reason: None });
+    net.feed(
+        at(CALLER),
+        endpoint::Input::Cancel {
+            tx: ClientTx(1),
+            reason: None,
+        },
+    );
     net.settle();
     assert!(net.was_cancelled(DESK) && net.was_cancelled(APP));
     net.reply(DESK, 487);
@@ -411,7 +566,10 @@ fn no_target_is_480_and_too_many_for_max_breadth_440() {
 fn breadth_is_shared_among_the_branches() {
     let mut net = Net::new(&[DESK, APP]);
     net.call(outgoing(Method::Invite));
-    assert_eq!(net.asked(DESK).1.header(&HeaderName::MaxBreadth), Some("30"));
+    assert_eq!(
+        net.asked(DESK).1.header(&HeaderName::MaxBreadth),
+        Some("30")
+    );
 }
 
 #[test]
@@ -429,13 +587,25 @@ fn a_request_that_comes_back_for_another_user_is_a_spiral() {
     net.call(outgoing(Method::Invite));
     // Once as `other`, and the second visit as `other` is the loop.
     assert_eq!(net.statuses(), [482]);
-    assert_eq!(net.log.iter().filter(|(_, to, text)| *to == at(PROXY) && text.starts_with("INVITE")).count(), 3);
+    assert_eq!(
+        net.log
+            .iter()
+            .filter(|(_, to, text)| *to == at(PROXY) && text.starts_with("INVITE"))
+            .count(),
+        3
+    );
 }
 
 #[test]
 fn invalid_requests_are_refused_each_with_its_status() {
-    assert_eq!(refused("Max-Forwards: 0\r\n", "sip:u@example.com", ""), "SIP/2.0 483 Too Many Hops");
-    assert_eq!(refused("Proxy-Require: foo\r\n", "sip:u@example.com", ""), "SIP/2.0 420 Bad Extension");
+    assert_eq!(
+        refused("Max-Forwards: 0\r\n", "sip:u@example.com", ""),
+        "SIP/2.0 483 Too Many Hops"
+    );
+    assert_eq!(
+        refused("Proxy-Require: foo\r\n", "sip:u@example.com", ""),
+        "SIP/2.0 420 Bad Extension"
+    );
     assert!(refused("", "tel:+4930", "").starts_with("SIP/2.0 416"));
     assert!(refused("", "nobody:knows", "").starts_with("SIP/2.0 416"));
 }
@@ -443,11 +613,25 @@ fn invalid_requests_are_refused_each_with_its_status() {
 #[test]
 fn nobody_is_relayed_on_his_own_word() {
     let forged = "Route: <sip:000000000000000000000000@192.0.2.1;lr>, <sip:victim.example;lr>\r\n";
-    assert!(refused("Route: <sip:victim.example;lr>\r\n", "sip:u@example.com", "").starts_with("SIP/2.0 403"));
+    assert!(
+        refused(
+            "Route: <sip:victim.example;lr>\r\n",
+            "sip:u@example.com",
+            ""
+        )
+        .starts_with("SIP/2.0 403")
+    );
     assert!(refused(forged, "sip:u@example.com", "").starts_with("SIP/2.0 403"));
     assert!(refused(forged, "sip:u@example.com", ";tag=t").starts_with("SIP/2.0 403"));
     assert!(refused("", "sip:victim@192.0.2.99", ";tag=t").starts_with("SIP/2.0 481"));
-    assert!(refused("Route: <sip:192.0.2.1;lr>\r\n", "sip:victim@192.0.2.99", ";tag=t").starts_with("SIP/2.0 481"));
+    assert!(
+        refused(
+            "Route: <sip:192.0.2.1;lr>\r\n",
+            "sip:victim@192.0.2.99",
+            ";tag=t"
+        )
+        .starts_with("SIP/2.0 481")
+    );
 }
 
 #[test]
@@ -460,7 +644,14 @@ fn a_token_serves_its_own_call_only() {
     let mut dialog = Dialog::from_response(&invite, &ok, flow(CALLER, PROXY)).unwrap();
     dialog.call_id = "another".into();
     let info = dialog.request(Method::Info);
-    net.feed(at(CALLER), endpoint::Input::Request { tx: ClientTx(2), request: info, to: flow(CALLER, PROXY) });
+    net.feed(
+        at(CALLER),
+        endpoint::Input::Request {
+            tx: ClientTx(2),
+            request: info,
+            to: flow(CALLER, PROXY),
+        },
+    );
     net.settle();
     assert_eq!(net.statuses(), [200, 481]);
 }
@@ -487,9 +678,20 @@ fn a_change_of_transport_is_recorded_twice() {
     let (_, invite) = net.asked(DESK);
     let mut dialog = Dialog::from_request(&invite, &tag_of(DESK), flow(DESK, PROXY)).unwrap();
     let info = dialog.request(Method::Info);
-    net.feed(at(DESK), endpoint::Input::Request { tx: ClientTx(9), request: info, to: flow(DESK, PROXY) });
+    net.feed(
+        at(DESK),
+        endpoint::Input::Request {
+            tx: ClientTx(9),
+            request: info,
+            to: flow(DESK, PROXY),
+        },
+    );
     net.settle();
-    assert_eq!(net.asked(CALLER).1.header(&HeaderName::Route), None, "both are taken off");
+    assert_eq!(
+        net.asked(CALLER).1.header(&HeaderName::Route),
+        None,
+        "both are taken off"
+    );
 }
 
 #[test]
@@ -498,13 +700,22 @@ fn a_bindings_path_goes_in_front_and_a_strict_router_gets_its_due() {
     net.targets[0].path = vec!["<sip:edge;lr>".into()];
     net.call(outgoing(Method::Invite));
     let (_, invite) = net.asked(DESK);
-    assert_eq!((invite.header(&HeaderName::Route), invite.uri()), (Some("<sip:edge;lr>"), "sip:user@192.0.2.20:5060"));
+    assert_eq!(
+        (invite.header(&HeaderName::Route), invite.uri()),
+        (Some("<sip:edge;lr>"), "sip:user@192.0.2.20:5060")
+    );
     let mut net = Net::new(&[DESK]);
     net.targets[0].path = vec!["<sip:strict>".into(), "<sip:edge;lr>".into()];
     net.call(outgoing(Method::Invite));
     let (_, invite) = net.asked(DESK);
     let routes: Vec<&str> = invite.values(&HeaderName::Route).collect();
-    assert_eq!((invite.uri(), routes), ("sip:strict", vec!["<sip:edge;lr>", "<sip:user@192.0.2.20:5060>"]));
+    assert_eq!(
+        (invite.uri(), routes),
+        (
+            "sip:strict",
+            vec!["<sip:edge;lr>", "<sip:user@192.0.2.20:5060>"]
+        )
+    );
 }
 
 #[test]
@@ -520,8 +731,18 @@ fn a_strict_router_before_us_is_undone() {
     info.to = format!("<sip:user@example.com>;tag={}", tag_of(DESK));
     info.uri = dialog.next_hop().to_owned();
     info.route = vec![format!("<{}>", dialog.remote_target)];
-    net.feed(at(CALLER), endpoint::Input::Request { tx: ClientTx(2), request: info, to: flow(CALLER, PROXY) });
+    net.feed(
+        at(CALLER),
+        endpoint::Input::Request {
+            tx: ClientTx(2),
+            request: info,
+            to: flow(CALLER, PROXY),
+        },
+    );
     net.settle();
     let (_, info) = net.asked(DESK);
-    assert_eq!((info.method(), info.uri(), info.header(&HeaderName::Route)), (&Method::Info, "sip:user@192.0.2.20:5060", None));
+    assert_eq!(
+        (info.method(), info.uri(), info.header(&HeaderName::Route)),
+        (&Method::Info, "sip:user@192.0.2.20:5060", None)
+    );
 }

@@ -1,4 +1,10 @@
 //! REGISTER by REGISTER: RFC 3261 section 10.3, Path (3327), instances (5626), expiry and moves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops where its own words are wrong"
+)]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -6,13 +12,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sip_proxy::message::write_response;
 use sip_proxy::{
-    BindingChange, ConnectionId, Flow, HeaderName, Location, Message, Registered, Registrar, RegistrarConfig,
-    RemovalCause, Transport,
+    BindingChange, ConnectionId, Flow, HeaderName, Location, Message, Registered, Registrar,
+    RegistrarConfig, RemovalCause, Transport,
 };
 
 const AOR: &str = "sip:desk@example.com";
 
-#[expect(clippy::disallowed_methods, reason = "tests need one Instant to count from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need one Instant to count from"
+)]
 fn origin() -> Instant {
     Instant::now()
 }
@@ -33,7 +42,11 @@ impl Site {
     fn new() -> Self {
         let own = ["192.0.2.1:5060".parse().unwrap()].into_iter().collect();
         Self {
-            registrar: Registrar::new(RegistrarConfig { max_contacts: 3, own, ..Default::default() }),
+            registrar: Registrar::new(RegistrarConfig {
+                max_contacts: 3,
+                own,
+                ..Default::default()
+            }),
             location: Location::new(5),
             now: origin(),
             flow: Flow {
@@ -54,11 +67,16 @@ impl Site {
 
     fn register_as(&mut self, call_id: &str, cseq: u32, lines: &str, aor: &str) -> Registered {
         let request = message(call_id, cseq, lines);
-        self.registrar.register(&mut self.location, self.now, &request, self.flow, aor)
+        self.registrar
+            .register(&mut self.location, self.now, &request, self.flow, aor)
     }
 
     fn contacts(&self) -> Vec<String> {
-        self.location.lookup(AOR, self.now).into_iter().map(|binding| binding.contact.clone()).collect()
+        self.location
+            .lookup(AOR, self.now)
+            .into_iter()
+            .map(|binding| binding.contact.clone())
+            .collect()
     }
 }
 
@@ -73,24 +91,37 @@ fn message(call_id: &str, cseq: u32, lines: &str) -> Message {
 
 fn written(registered: &Registered) -> String {
     let request = message("x", 1, "");
-    let bytes = write_response(&registered.response, &request, "192.0.2.50:5060".parse().unwrap(), None);
+    let bytes = write_response(
+        &registered.response,
+        &request,
+        "192.0.2.50:5060".parse().unwrap(),
+        None,
+    );
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 #[test]
 fn a_contact_is_bound_and_returned_with_its_time() {
     let mut site = Site::new();
-    let done = site.register("Contact: <sip:desk@192.0.2.50>;expires=120\r\nUser-Agent: Phone 1.0\r\n");
+    let done =
+        site.register("Contact: <sip:desk@192.0.2.50>;expires=120\r\nUser-Agent: Phone 1.0\r\n");
     assert!(written(&done).contains("Contact: <sip:desk@192.0.2.50>;expires=120\r\n"));
-    let [BindingChange::Added { binding, .. }] = &done.changes[..] else { panic!("{:?}", done.changes) };
-    assert_eq!((binding.flow, binding.remaining(site.now)), (site.flow, 120));
+    let [BindingChange::Added { binding, .. }] = &done.changes[..] else {
+        panic!("{:?}", done.changes)
+    };
+    assert_eq!(
+        (binding.flow, binding.remaining(site.now)),
+        (site.flow, 120)
+    );
     assert_eq!(binding.user_agent.as_deref(), Some("Phone 1.0"));
 }
 
 #[test]
 fn the_contacts_own_expires_goes_before_the_header_and_the_default_comes_last() {
     let mut site = Site::new();
-    site.register("Contact: <sip:a@192.0.2.50>;expires=100, <sip:b@192.0.2.50>\r\nExpires: 200\r\n");
+    site.register(
+        "Contact: <sip:a@192.0.2.50>;expires=100, <sip:b@192.0.2.50>\r\nExpires: 200\r\n",
+    );
     site.register("Contact: <sip:c@192.0.2.50>\r\n");
     let left: Vec<(String, u32)> = site
         .location
@@ -122,7 +153,8 @@ fn too_short_a_time_is_423_and_too_long_a_one_is_cut() {
 fn an_update_happens_whole_or_not_at_all() {
     let mut site = Site::new();
     site.register("Contact: <sip:a@192.0.2.50>\r\n");
-    let refused = site.register("Contact: <sip:a@192.0.2.50>;expires=0, <sip:b@192.0.2.50>;expires=5\r\n");
+    let refused =
+        site.register("Contact: <sip:a@192.0.2.50>;expires=0, <sip:b@192.0.2.50>;expires=5\r\n");
     assert_eq!(refused.response.status, 423);
     assert_eq!(site.contacts(), ["sip:a@192.0.2.50"]);
 }
@@ -145,7 +177,13 @@ fn expires_zero_removes_one_contact_and_star_all() {
     site.register("Contact: <sip:a@192.0.2.50>;expires=0\r\n");
     assert_eq!(site.contacts(), ["sip:b@192.0.2.50"]);
     let all = site.register("Contact: *\r\nExpires: 0\r\n");
-    assert!(matches!(all.changes[..], [BindingChange::Removed { why: RemovalCause::Unregistered, .. }]));
+    assert!(matches!(
+        all.changes[..],
+        [BindingChange::Removed {
+            why: RemovalCause::Unregistered,
+            ..
+        }]
+    ));
     assert!(site.location.is_empty() && site.location.next_timeout().is_none());
 }
 
@@ -166,7 +204,12 @@ fn contacts_are_compared_as_uris() {
     let mut site = Site::new();
     site.register("Contact: <sip:a@Phone.Example.com;transport=udp>\r\n");
     let again = site.register("Contact: <sip:a@phone.example.com;Transport=UDP>\r\n");
-    assert!(again.changes.iter().any(|change| matches!(change, BindingChange::Refreshed { .. })));
+    assert!(
+        again
+            .changes
+            .iter()
+            .any(|change| matches!(change, BindingChange::Refreshed { .. }))
+    );
     assert_eq!(site.location.len(), 1);
 }
 
@@ -175,26 +218,53 @@ fn an_older_register_of_the_same_call_is_refused() {
     let mut site = Site::new();
     let contact = "Contact: <sip:a@192.0.2.50>\r\n";
     site.register_as("call", 5, contact, AOR);
-    assert_eq!(site.register_as("call", 5, contact, AOR).response.status, 500);
-    assert_eq!(site.register_as("call", 4, "Contact: *\r\nExpires: 0\r\n", AOR).response.status, 500);
-    assert_eq!(site.register_as("call", 6, contact, AOR).response.status, 200);
-    assert_eq!(site.register_as("rebooted", 1, contact, AOR).response.status, 200);
+    assert_eq!(
+        site.register_as("call", 5, contact, AOR).response.status,
+        500
+    );
+    assert_eq!(
+        site.register_as("call", 4, "Contact: *\r\nExpires: 0\r\n", AOR)
+            .response
+            .status,
+        500
+    );
+    assert_eq!(
+        site.register_as("call", 6, contact, AOR).response.status,
+        200
+    );
+    assert_eq!(
+        site.register_as("rebooted", 1, contact, AOR)
+            .response
+            .status,
+        200
+    );
 }
 
 #[test]
 fn the_same_instance_and_reg_id_replaces_its_contact() {
     let mut site = Site::new();
     let with = |port: u16, reg: u32| {
-        format!("Contact: <sip:a@192.0.2.50:{port}>;+sip.instance=\"<urn:uuid:1>\";reg-id={reg}\r\n")
+        format!(
+            "Contact: <sip:a@192.0.2.50:{port}>;+sip.instance=\"<urn:uuid:1>\";reg-id={reg}\r\n"
+        )
     };
     site.register(&with(1000, 1));
     site.register(&with(2000, 2));
     assert_eq!(site.location.len(), 2, "two flows of one device");
     let moved = site.register(&with(3000, 1));
-    assert_eq!(site.contacts(), ["sip:a@192.0.2.50:3000", "sip:a@192.0.2.50:2000"]);
+    assert_eq!(
+        site.contacts(),
+        ["sip:a@192.0.2.50:3000", "sip:a@192.0.2.50:2000"]
+    );
     assert!(matches!(
         &moved.changes[..],
-        [BindingChange::Removed { why: RemovalCause::Replaced, .. }, BindingChange::Refreshed { .. }]
+        [
+            BindingChange::Removed {
+                why: RemovalCause::Replaced,
+                ..
+            },
+            BindingChange::Refreshed { .. }
+        ]
     ));
     assert!(written(&moved).contains(";+sip.instance=\"<urn:uuid:1>\";reg-id=1\r\n"));
 }
@@ -224,7 +294,10 @@ fn path_is_kept_and_returned_where_it_is_supported() {
     assert!(!written(&site.register(path)).contains("Path:"));
     let done = site.register(&format!("Supported: path\r\n{path}"));
     assert!(written(&done).contains("Path: <sip:p1;lr>\r\nPath: <sip:p2;lr>\r\n"));
-    assert_eq!(site.location.lookup(AOR, site.now)[0].path, ["<sip:p1;lr>", "<sip:p2;lr>"]);
+    assert_eq!(
+        site.location.lookup(AOR, site.now)[0].path,
+        ["<sip:p1;lr>", "<sip:p2;lr>"]
+    );
 }
 
 #[test]
@@ -232,7 +305,10 @@ fn an_extension_we_lack_is_420() {
     let mut site = Site::new();
     let refused = site.register("Require: path, outbound\r\nContact: <sip:a@192.0.2.50>\r\n");
     assert_eq!(refused.response.status, 420);
-    assert_eq!(refused.response.headers, [(HeaderName::Unsupported, "outbound".to_owned())]);
+    assert_eq!(
+        refused.response.headers,
+        [(HeaderName::Unsupported, "outbound".to_owned())]
+    );
 }
 
 #[test]
@@ -240,8 +316,17 @@ fn contacts_per_address_of_record_and_in_all_are_bounded() {
     let mut site = Site::new();
     let three = "Contact: <sip:a@192.0.2.50>, <sip:b@192.0.2.50>, <sip:c@192.0.2.50>\r\n";
     site.register(three);
-    assert_eq!(site.register("Contact: <sip:d@192.0.2.50>\r\n").response.status, 403);
-    assert_eq!(site.register(three).response.status, 200, "a refresh still passes");
+    assert_eq!(
+        site.register("Contact: <sip:d@192.0.2.50>\r\n")
+            .response
+            .status,
+        403
+    );
+    assert_eq!(
+        site.register(three).response.status,
+        200,
+        "a refresh still passes"
+    );
     let full = site.register_as("other", 1, three, "sip:other@example.com");
     assert_eq!((full.response.status, site.location.len()), (503, 3));
 }
@@ -249,8 +334,18 @@ fn contacts_per_address_of_record_and_in_all_are_bounded() {
 #[test]
 fn a_contact_that_points_at_the_server_is_refused() {
     let mut site = Site::new();
-    assert_eq!(site.register("Contact: <sip:a@192.0.2.1>\r\n").response.status, 403);
-    assert_eq!(site.register("Contact: <sip:a@192.0.2.1:5070>\r\n").response.status, 200);
+    assert_eq!(
+        site.register("Contact: <sip:a@192.0.2.1>\r\n")
+            .response
+            .status,
+        403
+    );
+    assert_eq!(
+        site.register("Contact: <sip:a@192.0.2.1:5070>\r\n")
+            .response
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -260,7 +355,9 @@ fn bindings_end_at_their_time_and_not_before() {
     assert_eq!(site.location.next_timeout(), Some(site.now + seconds(60)));
     assert!(site.location.expire(site.now + seconds(59)).is_empty());
     let changes = site.location.expire(site.now + seconds(60));
-    assert!(matches!(&changes[..], [BindingChange::Removed { contact, why: RemovalCause::Expired, .. }] if contact == "sip:a@192.0.2.50"));
+    assert!(
+        matches!(&changes[..], [BindingChange::Removed { contact, why: RemovalCause::Expired, .. }] if contact == "sip:a@192.0.2.50")
+    );
     assert_eq!(site.location.next_timeout(), Some(site.now + seconds(90)));
     assert_eq!(site.location.expire(site.now + seconds(90)).len(), 1);
     assert!(site.location.is_empty());
@@ -273,7 +370,13 @@ fn an_expired_binding_is_not_found_even_before_it_is_swept() {
     site.now += seconds(61);
     assert!(site.contacts().is_empty());
     let changes = site.register("Contact: <sip:b@192.0.2.50>\r\n").changes;
-    assert!(matches!(changes[0], BindingChange::Removed { why: RemovalCause::Expired, .. }));
+    assert!(matches!(
+        changes[0],
+        BindingChange::Removed {
+            why: RemovalCause::Expired,
+            ..
+        }
+    ));
     assert_eq!(site.location.len(), 1);
 }
 
@@ -286,7 +389,13 @@ fn a_closed_connection_ends_browsers_and_spares_phones() {
     site.flow.transport = Transport::Tcp;
     site.register("Contact: <sip:phone@192.0.2.50>\r\n");
     let changes = site.location.connection_closed(ConnectionId(4));
-    assert!(matches!(changes[..], [BindingChange::Removed { why: RemovalCause::ConnectionLost, .. }]));
+    assert!(matches!(
+        changes[..],
+        [BindingChange::Removed {
+            why: RemovalCause::ConnectionLost,
+            ..
+        }]
+    ));
     assert_eq!(site.contacts(), ["sip:phone@192.0.2.50"]);
     assert_eq!(site.location.lookup(AOR, site.now)[0].flow.connection, None);
     assert!(site.location.connection_closed(ConnectionId(4)).is_empty());
@@ -297,7 +406,13 @@ fn revoking_ends_everything_and_restoring_puts_back() {
     let mut site = Site::new();
     site.register("Contact: <sip:a@192.0.2.50>\r\n");
     let kept = site.location.lookup(AOR, site.now)[0].clone();
-    assert!(matches!(site.location.revoke(AOR)[..], [BindingChange::Removed { why: RemovalCause::Revoked, .. }]));
+    assert!(matches!(
+        site.location.revoke(AOR)[..],
+        [BindingChange::Removed {
+            why: RemovalCause::Revoked,
+            ..
+        }]
+    ));
     assert!(site.location.restore(AOR, kept.clone()) && site.location.restore(AOR, kept));
     assert_eq!((site.contacts().len(), site.location.len()), (1, 1));
 }

@@ -70,6 +70,7 @@ pub(super) struct Client {
 }
 
 /// One step's input, for either machine.
+#[derive(Clone, Copy)]
 enum Event<'a> {
     Provisional,
     Success,
@@ -84,12 +85,12 @@ impl Endpoint {
         &mut self,
         now: Instant,
         tx: ClientTx,
-        request: OutgoingRequest,
+        request: &OutgoingRequest,
         to: Flow,
     ) {
         let method = request.method.clone();
         self.begin(now, tx, method, to, false, None, |via, config| {
-            write_request(&request, via, name_of(config))
+            write_request(request, via, name_of(config))
         });
     }
 
@@ -97,12 +98,12 @@ impl Endpoint {
         &mut self,
         now: Instant,
         tx: ClientTx,
-        request: ForwardRequest,
+        request: &ForwardRequest,
         to: Flow,
     ) {
         let method = request.message.method().clone();
         self.begin(now, tx, method, to, true, request.loop_hash, |via, _| {
-            splice(&request, via)
+            splice(request, via)
         });
     }
 
@@ -302,10 +303,10 @@ impl Endpoint {
         self.step_client(now, slot, Event::Success, Some((message, flow)));
     }
 
-    pub(super) fn acknowledge(&mut self, request: OutgoingRequest, to: Flow, invite: ClientTx) {
+    pub(super) fn acknowledge(&mut self, request: &OutgoingRequest, to: Flow, invite: ClientTx) {
         let random = self.rng.next_u64();
         let via = self.via(to, format_args!("a.{random:016x}"));
-        let bytes = write_request(&request, &via, name_of(&self.config));
+        let bytes = write_request(request, &via, name_of(&self.config));
         let tag = NameAddr::parse(&request.to)
             .ok()
             .and_then(|to| to.tag())

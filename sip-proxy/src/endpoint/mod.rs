@@ -140,17 +140,19 @@ impl Endpoint {
             Input::Received { flow, bytes } => self.received(now, flow, bytes),
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
             Input::TransportFailed { flow, bytes } => self.transport_failed(now, flow, bytes),
-            Input::Request { tx, request, to } => self.request(now, tx, request, to),
+            Input::Request { tx, request, to } => self.request(now, tx, &request, to),
             Input::Ack {
                 request,
                 to,
                 invite,
-            } => self.acknowledge(request, to, invite),
+            } => self.acknowledge(&request, to, invite),
             Input::Cancel { tx, reason } => self.cancel(now, tx, reason),
             Input::Respond { tx, response } => self.respond(now, tx, response),
-            Input::Forward { tx, request, to } => self.forward(now, tx, *request, to),
+            Input::Forward { tx, request, to } => self.forward(now, tx, &request, to),
             Input::ForwardAck { request, to } => self.forward_ack(&request, to),
-            Input::ForwardResponse { tx, response, add } => self.forward_response(now, tx, &response, add),
+            Input::ForwardResponse { tx, response, add } => {
+                self.forward_response(now, tx, &response, add)
+            }
             Input::Timeout => self.timeout(now),
         }
         self.purge();

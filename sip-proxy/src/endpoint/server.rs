@@ -314,7 +314,13 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn forward_response(&mut self, now: Instant, tx: ServerTx, response: &Message, add: Vec<(HeaderName, String)>) {
+    pub(super) fn forward_response(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        response: &Message,
+        add: Vec<(HeaderName, String)>,
+    ) {
         let slot = Slot::from_number(tx.0);
         let status = response.status().unwrap_or_default();
         let Some(server) = self.servers.get(slot) else {
@@ -487,7 +493,7 @@ impl Endpoint {
                 // A user agent server hears of a lost final response by AckMissing or not at all.
                 Action::Fail(crate::transaction::FailCause::Timeout) => self.counters.timeouts += 1,
                 Action::Fail(crate::transaction::FailCause::Transport) => {
-                    self.counters.transport_failures += 1
+                    self.counters.transport_failures += 1;
                 }
                 Action::Trying => trying = true,
             }

@@ -48,7 +48,10 @@ impl Answer {
     pub(super) fn into_input(self, tx: ServerTx) -> endpoint::Input {
         match self {
             Self::Forward(response, add) => endpoint::Input::ForwardResponse { tx, response, add },
-            Self::Own(status) => endpoint::Input::Respond { tx, response: OutgoingResponse::new(status) },
+            Self::Own(status) => endpoint::Input::Respond {
+                tx,
+                response: OutgoingResponse::new(status),
+            },
         }
     }
 }
@@ -110,7 +113,11 @@ impl Context {
     }
 
     fn pending(&self) -> Vec<ClientTx> {
-        self.branches.iter().filter(|(_, pending)| *pending).map(|(client, _)| *client).collect()
+        self.branches
+            .iter()
+            .filter(|(_, pending)| *pending)
+            .map(|(client, _)| *client)
+            .collect()
     }
 
     /// Whether a provisional is passed back (step 5): all but 100, until a final was.
@@ -138,7 +145,11 @@ impl Context {
     /// A branch's final response or failure.
     pub(super) fn verdict(&mut self, client: ClientTx, verdict: Verdict) -> Step {
         let status = verdict.status();
-        let Some(branch) = self.branches.iter_mut().find(|(branch, _)| *branch == client) else {
+        let Some(branch) = self
+            .branches
+            .iter_mut()
+            .find(|(branch, _)| *branch == client)
+        else {
             return Step::default();
         };
         let first = std::mem::replace(&mut branch.1, false);
@@ -146,24 +157,54 @@ impl Context {
         match std::mem::replace(&mut self.phase, Phase::Rejected) {
             Phase::Collecting(_) | Phase::Cancelling(_) if success => {
                 self.phase = Phase::Accepted;
-                let cancel = if self.invite { self.pending() } else { Vec::new() };
-                Step { cancel, reason: Some(ELSEWHERE), answer: passed_on(verdict) }
+                let cancel = if self.invite {
+                    self.pending()
+                } else {
+                    Vec::new()
+                };
+                Step {
+                    cancel,
+                    reason: Some(ELSEWHERE),
+                    answer: passed_on(verdict),
+                }
             }
             Phase::Accepted => {
                 self.phase = Phase::Accepted;
-                let answer = if success && self.invite { passed_on(verdict) } else { None };
-                Step { answer, ..Step::default() }
+                let answer = if success && self.invite {
+                    passed_on(verdict)
+                } else {
+                    None
+                };
+                Step {
+                    answer,
+                    ..Step::default()
+                }
             }
             Phase::Collecting(mut verdicts) if first => {
                 verdicts.push(verdict);
-                let cancel = if status >= 600 && self.invite { self.pending() } else { Vec::new() };
-                self.phase = if status >= 600 { Phase::Cancelling(verdicts) } else { Phase::Collecting(verdicts) };
-                Step { cancel, answer: self.best(), ..Step::default() }
+                let cancel = if status >= 600 && self.invite {
+                    self.pending()
+                } else {
+                    Vec::new()
+                };
+                self.phase = if status >= 600 {
+                    Phase::Cancelling(verdicts)
+                } else {
+                    Phase::Collecting(verdicts)
+                };
+                Step {
+                    cancel,
+                    answer: self.best(),
+                    ..Step::default()
+                }
             }
             Phase::Cancelling(mut verdicts) if first => {
                 verdicts.push(verdict);
                 self.phase = Phase::Cancelling(verdicts);
-                Step { answer: self.best(), ..Step::default() }
+                Step {
+                    answer: self.best(),
+                    ..Step::default()
+                }
             }
             phase => {
                 self.phase = phase;
@@ -182,7 +223,11 @@ impl Context {
         else {
             return None;
         };
-        let best = verdicts.iter().enumerate().min_by_key(|(_, verdict)| verdict.rank()).map(|(at, _)| at)?;
+        let best = verdicts
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, verdict)| verdict.rank())
+            .map(|(at, _)| at)?;
         let mut add = Vec::new();
         if matches!(verdicts.get(best).map(Verdict::status), Some(401 | 407)) {
             for (at, verdict) in verdicts.iter().enumerate() {

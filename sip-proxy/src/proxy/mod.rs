@@ -166,19 +166,33 @@ impl Proxy {
     ///
     /// # Errors
     /// The response: 416, 420, 482, 483, 403 (a Route that is not ours to follow) or 481 (a dialog not ours).
-    pub fn prepare(&self, message: &Message) -> Result<Prepared, OutgoingResponse> {
+    pub fn prepare(&self, message: &Message) -> Result<Prepared, Box<OutgoingResponse>> {
         prepare::prepare(&self.config, &self.tokens, message)
     }
 
     /// Takes one input; the outputs go to the endpoint, in order.
     pub fn handle(&mut self, now: Instant, input: Input) -> Outputs<'_> {
         match input {
-            Input::Request { tx, message, flow, prepared, targets } => {
-                self.request(now, tx, message, flow, &prepared, targets);
+            Input::Request {
+                tx,
+                message,
+                flow,
+                prepared,
+                targets,
+            } => {
+                self.request(now, tx, &message, flow, &prepared, targets);
             }
-            Input::Ack { message, flow, prepared, target } => {
+            Input::Ack {
+                message,
+                flow,
+                prepared,
+                target,
+            } => {
                 let request = Box::new(self.forwarded(&message, flow, &prepared, &target, None));
-                self.queue.push_back(endpoint::Input::ForwardAck { request, to: target.flow });
+                self.queue.push_back(endpoint::Input::ForwardAck {
+                    request,
+                    to: target.flow,
+                });
             }
             Input::Cancelled { tx } => self.cancelled(now, tx),
             Input::Response { tx, message } => self.response(now, tx, message),
@@ -188,8 +202,14 @@ impl Proxy {
             Input::Timeout => self.timeout(now),
         }
         let contexts = &self.contexts;
-        self.deadlines.purge(|at, tx, _| contexts.get(&tx).is_some_and(|context| context.deadline == Some(at)));
-        Outputs { queue: &mut self.queue }
+        self.deadlines.purge(|at, tx, _| {
+            contexts
+                .get(&tx)
+                .is_some_and(|context| context.deadline == Some(at))
+        });
+        Outputs {
+            queue: &mut self.queue,
+        }
     }
 
     /// When [`Input::Timeout`] is next due.
@@ -214,7 +234,7 @@ impl Proxy {
         &mut self,
         now: Instant,
         tx: ServerTx,
-        message: Message,
+        message: &Message,
         flow: Flow,
         prepared: &Prepared,
         mut targets: Vec<Target>,
@@ -231,15 +251,21 @@ impl Proxy {
             None
         };
         if let Some(response) = refusal {
-            return self.queue.push_back(endpoint::Input::Respond { tx, response });
+            return self
+                .queue
+                .push_back(endpoint::Input::Respond { tx, response });
         }
         let mut clients = Vec::with_capacity(targets.len());
         for target in &targets {
             let client = ClientTx(self.next_client);
             self.next_client += 1;
             let breadth = Some(prepared.breadth / count);
-            let request = Box::new(self.forwarded(&message, flow, prepared, target, breadth));
-            self.queue.push_back(endpoint::Input::Forward { tx: client, request, to: target.flow });
+            let request = Box::new(self.forwarded(message, flow, prepared, target, breadth));
+            self.queue.push_back(endpoint::Input::Forward {
+                tx: client,
+                request,
+                to: target.flow,
+            });
             self.branches.insert(client, tx);
             clients.push(client);
         }
@@ -247,7 +273,8 @@ impl Proxy {
         let mut context = Context::new(invite, clients);
         if invite {
             context.deadline = Some(now + self.config.timers.timer_c);
-            self.deadlines.push(now + self.config.timers.timer_c, tx, Timer::C);
+            self.deadlines
+                .push(now + self.config.timers.timer_c, tx, Timer::C);
         }
         self.contexts.insert(tx, context);
     }
@@ -263,10 +290,14 @@ impl Proxy {
     ) -> ForwardRequest {
         let mut uri = target.uri.clone().or_else(|| prepared.uri.clone());
         let mut routes = prepared.routes.clone();
-        let next = target.path.first().cloned().or_else(|| match &prepared.next {
-            Next::Hop(_) => Self::remaining(message, prepared).into_iter().next(),
-            Next::Location => None,
-        });
+        let next = target
+            .path
+            .first()
+            .cloned()
+            .or_else(|| match &prepared.next {
+                Next::Hop(_) => Self::remaining(message, prepared).into_iter().next(),
+                Next::Location => None,
+            });
         // Step 6: a strict router takes its own URI as Request-URI and finds ours last in the Route.
         if let Some(strict) = next.filter(|next| !crate::dialog::is_loose(next)) {
             let ours = uri.take().unwrap_or_else(|| message.uri().to_owned());
@@ -296,20 +327,31 @@ impl Proxy {
     /// The Route values left once ours are off.
     fn remaining(message: &Message, prepared: &Prepared) -> Vec<String> {
         prepared.routes.clone().unwrap_or_else(|| {
-            message.values(&HeaderName::Route).skip(prepared.pop_routes).map(str::to_owned).collect()
+            message
+                .values(&HeaderName::Route)
+                .skip(prepared.pop_routes)
+                .map(str::to_owned)
+                .collect()
         })
     }
 
     /// Step 4: one Record-Route, or two where the sides differ in transport or address, so that each side finds the
     /// one it can reach. Also within a dialog: a peer that restarted may have lost its route set.
     fn record_routes(&self, message: &Message, from: Flow, to: Flow) -> Vec<String> {
-        if !matches!(message.method(), Method::Invite | Method::Subscribe | Method::Refer | Method::Notify) {
+        if !matches!(
+            message.method(),
+            Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
+        ) {
             return Vec::new();
         }
         let token = self.tokens.of(message.call_id());
         let write = |flow: Flow| {
-            let host =
-                self.config.advertise.get(&flow.local).cloned().unwrap_or_else(|| flow.local.to_string());
+            let host = self
+                .config
+                .advertise
+                .get(&flow.local)
+                .cloned()
+                .unwrap_or_else(|| flow.local.to_string());
             let transport = match flow.transport {
                 crate::transport::Transport::Udp => String::new(),
                 other => format!(";transport={}", other.as_param()),
@@ -324,8 +366,12 @@ impl Proxy {
     }
 
     fn response(&mut self, now: Instant, client: ClientTx, message: Message) {
-        let Some(tx) = self.branches.get(&client).copied() else { return };
-        let Some(context) = self.contexts.get_mut(&tx) else { return };
+        let Some(tx) = self.branches.get(&client).copied() else {
+            return;
+        };
+        let Some(context) = self.contexts.get_mut(&tx) else {
+            return;
+        };
         let status = message.status().unwrap_or_default();
         if status >= 200 {
             return self.verdict(now, client, Verdict::Response(message));
@@ -337,16 +383,27 @@ impl Proxy {
                 context.deadline = Some(at);
                 self.deadlines.push(at, tx, Timer::C);
             }
-            self.queue.push_back(endpoint::Input::ForwardResponse { tx, response: message, add: Vec::new() });
+            self.queue.push_back(endpoint::Input::ForwardResponse {
+                tx,
+                response: message,
+                add: Vec::new(),
+            });
         }
     }
 
     fn verdict(&mut self, now: Instant, client: ClientTx, verdict: Verdict) {
-        let Some(tx) = self.branches.get(&client).copied() else { return };
-        let Some(context) = self.contexts.get_mut(&tx) else { return };
+        let Some(tx) = self.branches.get(&client).copied() else {
+            return;
+        };
+        let Some(context) = self.contexts.get_mut(&tx) else {
+            return;
+        };
         let step = context.verdict(client, verdict);
         for client in step.cancel {
-            self.queue.push_back(endpoint::Input::Cancel { tx: client, reason: step.reason.map(str::to_owned) });
+            self.queue.push_back(endpoint::Input::Cancel {
+                tx: client,
+                reason: step.reason.map(str::to_owned),
+            });
         }
         if let Some(answer) = step.answer {
             self.queue.push_back(answer.into_input(tx));
@@ -355,9 +412,14 @@ impl Proxy {
     }
 
     fn cancelled(&mut self, now: Instant, tx: ServerTx) {
-        let Some(context) = self.contexts.get_mut(&tx) else { return };
+        let Some(context) = self.contexts.get_mut(&tx) else {
+            return;
+        };
         for client in context.cancel() {
-            self.queue.push_back(endpoint::Input::Cancel { tx: client, reason: None });
+            self.queue.push_back(endpoint::Input::Cancel {
+                tx: client,
+                reason: None,
+            });
         }
         self.settle(now, tx);
     }
@@ -365,7 +427,9 @@ impl Proxy {
     /// Ends a context all of whose branches have answered; after a 2xx to an INVITE it stays for 64·T1, for the 2xx of
     /// other branches and repeated ones are passed on too (16.7 step 5).
     fn settle(&mut self, now: Instant, tx: ServerTx) {
-        let Some(context) = self.contexts.get_mut(&tx) else { return };
+        let Some(context) = self.contexts.get_mut(&tx) else {
+            return;
+        };
         if !context.is_settled() {
             return;
         }
@@ -391,7 +455,11 @@ impl Proxy {
 
     fn timeout(&mut self, now: Instant) {
         while let Some((at, tx, _)) = self.deadlines.pop_due(now) {
-            let Some(context) = self.contexts.get_mut(&tx).filter(|context| context.deadline == Some(at)) else {
+            let Some(context) = self
+                .contexts
+                .get_mut(&tx)
+                .filter(|context| context.deadline == Some(at))
+            else {
                 continue;
             };
             context.deadline = None;
@@ -401,7 +469,10 @@ impl Proxy {
             }
             // 16.8: timer C cancels what rings; the endpoint ends a branch that does not even answer the CANCEL.
             for client in context.cancel() {
-                self.queue.push_back(endpoint::Input::Cancel { tx: client, reason: None });
+                self.queue.push_back(endpoint::Input::Cancel {
+                    tx: client,
+                    reason: None,
+                });
             }
         }
     }
@@ -409,8 +480,10 @@ impl Proxy {
 
 /// Challenges of other branches that go with a 401 or 407 (16.7 step 7).
 fn challenges(message: &Message) -> impl Iterator<Item = (HeaderName, String)> + '_ {
-    [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate].into_iter().flat_map(|name| {
-        let values: Vec<String> = message.headers(&name).map(str::to_owned).collect();
-        values.into_iter().map(move |value| (name.clone(), value))
-    })
+    [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate]
+        .into_iter()
+        .flat_map(|name| {
+            let values: Vec<String> = message.headers(&name).map(str::to_owned).collect();
+            values.into_iter().map(move |value| (name.clone(), value))
+        })
 }

@@ -34,11 +34,15 @@ pub enum Next {
     Hop(String),
 }
 
-pub(super) fn prepare(config: &ProxyConfig, tokens: &Tokens, message: &Message) -> Result<Prepared, OutgoingResponse> {
+pub(super) fn prepare(
+    config: &ProxyConfig,
+    tokens: &Tokens,
+    message: &Message,
+) -> Result<Prepared, Box<OutgoingResponse>> {
     validate(message)?;
     let loop_hash = tokens.loop_hash(message);
     if has_visited(message, loop_hash) {
-        return Err(OutgoingResponse::new(482));
+        return Err(refuse(482));
     }
     let mut routes: Vec<&str> = message.values(&HeaderName::Route).collect();
     let call_id = message.call_id();
@@ -46,13 +50,17 @@ pub(super) fn prepare(config: &ProxyConfig, tokens: &Tokens, message: &Message) 
     let mut uri = None;
     // A strict router before us put our Record-Route into the Request-URI; the real one is the last Route.
     if is_own(config, message.uri()) && has_token(tokens, message.uri(), call_id) {
-        let last = routes.pop().ok_or_else(|| OutgoingResponse::new(404))?;
+        let last = routes.pop().ok_or_else(|| refuse(404))?;
         uri = Some(uri_of(last).to_owned());
         by_token = true;
     }
     let mut pop_routes = 0;
     while pop_routes < MAX_OWN_ROUTES {
-        let Some(top) = routes.get(pop_routes).map(|route| uri_of(route)).filter(|top| is_own(config, top)) else {
+        let Some(top) = routes
+            .get(pop_routes)
+            .map(|route| uri_of(route))
+            .filter(|top| is_own(config, top))
+        else {
             break;
         };
         by_token |= has_token(tokens, top, call_id);
@@ -62,40 +70,63 @@ pub(super) fn prepare(config: &ProxyConfig, tokens: &Tokens, message: &Message) 
     let within = message.to_tag().is_some();
     let next = match (by_token, onward) {
         (true, Some(route)) => Next::Hop(route),
-        (true, None) if within => Next::Hop(uri.clone().unwrap_or_else(|| message.uri().to_owned())),
+        (true, None) if within => {
+            Next::Hop(uri.clone().unwrap_or_else(|| message.uri().to_owned()))
+        }
         // Routes past us on nobody's word: this is how an open relay is used.
-        (false, Some(_)) => return Err(OutgoingResponse::new(403)),
-        (false, None) if within => return Err(OutgoingResponse::new(481)),
+        (false, Some(_)) => return Err(refuse(403)),
+        (false, None) if within => return Err(refuse(481)),
         // Phones put their outbound proxy into a Route: it means us and nothing more.
         (_, None) => Next::Location,
     };
-    let routes = uri.is_some().then(|| routes.iter().skip(pop_routes).map(|&route| route.to_owned()).collect());
+    let routes = uri.is_some().then(|| {
+        routes
+            .iter()
+            .skip(pop_routes)
+            .map(|&route| route.to_owned())
+            .collect()
+    });
     let breadth = message
         .header(&HeaderName::MaxBreadth)
         .and_then(|value| value.trim().parse().ok())
         .unwrap_or(DEFAULT_BREADTH);
-    Ok(Prepared { next, uri, pop_routes, routes, breadth, loop_hash })
+    Ok(Prepared {
+        next,
+        uri,
+        pop_routes,
+        routes,
+        breadth,
+        loop_hash,
+    })
+}
+
+fn refuse(status: u16) -> Box<OutgoingResponse> {
+    Box::new(OutgoingResponse::new(status))
 }
 
 /// 16.3 steps 2, 3 and 5; the syntax was checked when the message was parsed.
-fn validate(message: &Message) -> Result<(), OutgoingResponse> {
+fn validate(message: &Message) -> Result<(), Box<OutgoingResponse>> {
     match message.request_uri().map(|uri| uri.scheme()) {
         Ok(Scheme::Sip | Scheme::Sips) => {}
-        _ => return Err(OutgoingResponse::new(416)),
+        _ => return Err(refuse(416)),
     }
     if message.max_forwards() == Some(0) {
-        return Err(OutgoingResponse::new(483));
+        return Err(refuse(483));
     }
     // An ACK or CANCEL is never refused for an extension (8.2.2.3).
     if matches!(message.method(), Method::Ack | Method::Cancel) {
         return Ok(());
     }
-    let wanted: Vec<&str> =
-        message.values(&HeaderName::ProxyRequire).filter(|option| !option.is_empty()).collect();
+    let wanted: Vec<&str> = message
+        .values(&HeaderName::ProxyRequire)
+        .filter(|option| !option.is_empty())
+        .collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    Err(OutgoingResponse::new(420).with_header(HeaderName::Unsupported, wanted.join(", ")))
+    Err(Box::new(
+        OutgoingResponse::new(420).with_header(HeaderName::Unsupported, wanted.join(", ")),
+    ))
 }
 
 /// 16.3 step 4: one of the Vias is ours and saw this very request.
@@ -108,9 +139,18 @@ fn has_visited(message: &Message, loop_hash: u64) -> bool {
 }
 
 fn is_own(config: &ProxyConfig, uri: &str) -> bool {
-    let Ok(uri) = Uri::parse(uri) else { return false };
-    let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips { 5061 } else { 5060 });
-    config.own.iter().any(|(host, own)| *own == port && host.eq_ignore_ascii_case(uri.host_str()))
+    let Ok(uri) = Uri::parse(uri) else {
+        return false;
+    };
+    let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips {
+        5061
+    } else {
+        5060
+    });
+    config
+        .own
+        .iter()
+        .any(|(host, own)| *own == port && host.eq_ignore_ascii_case(uri.host_str()))
 }
 
 fn has_token(tokens: &Tokens, uri: &str, call_id: &str) -> bool {

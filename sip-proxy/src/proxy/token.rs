@@ -25,7 +25,9 @@ impl Tokens {
 
     fn mac<'a>(&self, fields: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
         // HMAC takes keys of any length: this cannot fail.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; 32] };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            return [0; 32];
+        };
         for field in fields {
             mac.update(&(field.len() as u64).to_be_bytes());
             mac.update(field);
@@ -36,12 +38,14 @@ impl Tokens {
     /// The token for dialogs with this Call-ID. A stranger who sees one may only speak in that dialog's name.
     pub(super) fn of(&self, call_id: &str) -> String {
         let mac = self.mac([b"route".as_slice(), call_id.as_bytes()].into_iter());
-        mac.iter().take(TOKEN).fold(String::with_capacity(2 * TOKEN), |mut text, byte| {
-            use std::fmt::Write as _;
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        mac.iter()
+            .take(TOKEN)
+            .fold(String::with_capacity(2 * TOKEN), |mut text, byte| {
+                use std::fmt::Write as _;
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
     }
 
     pub(super) fn is_ours(&self, token: &str, call_id: &str) -> bool {
@@ -62,6 +66,8 @@ impl Tokens {
         ];
         let routes = message.values(&HeaderName::Route).map(str::as_bytes);
         let mac = self.mac(fixed.into_iter().chain(routes));
-        mac.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+        mac.iter()
+            .take(8)
+            .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
     }
 }
