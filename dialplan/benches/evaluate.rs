@@ -92,11 +92,11 @@ fn evaluate(criterion: &mut Criterion) {
     let mut slow = criterion.benchmark_group("whole plan");
     slow.sample_size(10);
     slow.bench_function("check", |bencher| {
-        bencher.iter(|| plan.check(&directory, day.at))
+        bencher.iter(|| plan.check(&directory, day.at));
     });
     let text = plan_text();
     slow.bench_function("load", |bencher| {
-        bencher.iter(|| load(&text, "plan.kdl", &|_| Some(String::new())))
+        bencher.iter(|| load(&text, "plan.kdl", &|_| Some(String::new())));
     });
     slow.finish();
 }

@@ -12,7 +12,7 @@ pub type Span = (usize, usize);
 /// The place of a construct in a file, printed as `plan.kdl:12`.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct SourceRef {
-    /// The file's name as it was given to [`crate::load`], or a holiday file's name.
+    /// The file's name as it was given to [`load()`](crate::load()), or a holiday file's name.
     pub file: Arc<str>,
     /// Line number, counted from 1.
     pub line: u32,

@@ -1,6 +1,6 @@
 //! The constructs of the language, one file each: what is written, and how it is read.
 //!
-//! Reading keeps spans and reports every fault of form (`L…`); names are resolved in [`crate::load`]
+//! Reading keeps spans and reports every fault of form (`L…`); names are resolved in [`load()`](crate::load())
 //! once all of them are known (`P001`).
 
 pub(crate) mod calendar;
