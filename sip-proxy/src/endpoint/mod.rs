@@ -151,7 +151,7 @@ impl Endpoint {
             Input::Forward { tx, request, to } => self.forward(now, tx, &request, to),
             Input::ForwardAck { request, to } => self.forward_ack(&request, to),
             Input::ForwardResponse { tx, response, add } => {
-                self.forward_response(now, tx, &response, add)
+                self.forward_response(now, tx, &response, add);
             }
             Input::Timeout => self.timeout(now),
         }
