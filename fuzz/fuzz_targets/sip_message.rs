@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(invalid) => {
             if let Some(raw) = invalid.raw {
-                write_response(&OutgoingResponse::new(invalid.status), &raw, source, None);
+                let _ = write_response(&OutgoingResponse::new(invalid.status), &raw, source, None);
             }
         }
     }
