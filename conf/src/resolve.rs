@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sip_proxy::digest::Algorithm;
 use toml::Spanned;
 
 use crate::error::{Error, Errors, Source};
@@ -297,6 +298,28 @@ impl Check<'_> {
         listeners
     }
 
+    /// The algorithms of a challenge; SHA-256 before MD5 when nothing is written.
+    fn digest(&mut self, written: Option<&Spanned<Vec<written::Digest>>>) -> Vec<Algorithm> {
+        let Some(written) = written else {
+            return vec![Algorithm::Sha256, Algorithm::Md5];
+        };
+        let algorithm = |digest: &written::Digest| match digest {
+            written::Digest::Sha256 => Algorithm::Sha256,
+            written::Digest::Md5 => Algorithm::Md5,
+        };
+        let algorithms: Vec<Algorithm> = written.get_ref().iter().map(algorithm).collect();
+        let twice = algorithms.len() > 1 && algorithms.first() == algorithms.last();
+        if algorithms.is_empty() || twice {
+            self.fault(
+                &written.span(),
+                "sip.digest",
+                "each algorithm at most once, and at least one",
+                "write [\"sha-256\", \"md5\"], [\"md5\", \"sha-256\"], [\"sha-256\"] or [\"md5\"]",
+            );
+        }
+        algorithms
+    }
+
     fn sip(&mut self, written: &written::Sip) -> Sip {
         let sip = Sip {
             t1: self.span("sip.t1", &written.t1, 500 * MILLI, 50 * MILLI, 4 * SECOND),
@@ -331,6 +354,7 @@ impl Check<'_> {
                 10 * SECOND,
                 24 * HOUR,
             ),
+            digest: self.digest(written.digest.as_ref()),
         };
         let place = |value: &Written<Span>| value.as_ref().map_or(0..0, Spanned::span);
         if sip.t2 < sip.t1 {

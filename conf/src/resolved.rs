@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sip_proxy::digest::Algorithm;
+
 use crate::secret::Secret;
 use crate::station::Profile;
 
@@ -85,7 +87,7 @@ pub struct Listener {
 }
 
 /// Timers and registration times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sip {
     /// RFC 3261 T1, round-trip estimate.
     pub t1: Duration,
@@ -103,6 +105,8 @@ pub struct Sip {
     pub contacts_max: usize,
     /// Life of a digest nonce.
     pub nonce_life: Duration,
+    /// Algorithms a digest challenge offers, the preferred first; never empty.
+    pub digest: Vec<Algorithm>,
 }
 
 /// RTP addresses, ports and workers.

@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Error, Source};
+use crate::error::{Errors, Source};
 use crate::secret::Secret;
 
 /// A value with its place, or nothing.
@@ -49,6 +49,14 @@ pub(crate) enum Transport {
     Tcp,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub(crate) enum Digest {
+    #[serde(rename = "sha-256")]
+    Sha256,
+    #[serde(rename = "md5")]
+    Md5,
+}
+
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Listen {
@@ -69,6 +77,7 @@ pub(crate) struct Sip {
     pub(crate) register_max: Written<Span>,
     pub(crate) contacts_max: Written<u32>,
     pub(crate) nonce_life: Written<Span>,
+    pub(crate) digest: Written<Vec<Digest>>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -233,8 +242,8 @@ impl<'de> Deserialize<'de> for Advertise {
     }
 }
 
-/// Reads a file into `T`; the first thing wrong with its form becomes an [`Error`] with place, key and hint.
-pub(crate) fn read<T: serde::de::DeserializeOwned>(source: &Source) -> Result<T, Error> {
+/// Reads a file into `T`; the first thing wrong with its form becomes an error with place, key and hint.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(source: &Source) -> Result<T, Errors> {
     toml::from_str(&source.text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
         let path = DeTable::parse(&source.text)
@@ -247,7 +256,7 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(source: &Source) -> Result<T,
                 true => message.to_owned(),
                 false => format!("`{path}`: {message}"),
             };
-            return source.error(&span, path, message);
+            return source.error(&span, path, message).into();
         };
         let known: Vec<&str> = message
             .split_once("expected")
@@ -262,10 +271,11 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(source: &Source) -> Result<T,
             path.as_str(),
             format!("unknown key `{unknown}` in {place}"),
         );
-        error.hint(match nearest(unknown, &known) {
+        let hint = match nearest(unknown, &known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known here: {}", known.join(", ")),
-        })
+        };
+        error.hint(hint).into()
     })
 }
 

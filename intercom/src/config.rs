@@ -92,6 +92,8 @@ pub struct Config {
     pub nonce_key: [u8; 32],
     /// Life of a nonce.
     pub nonce_life: Duration,
+    /// What a challenge offers, the preferred first.
+    pub digest: Vec<sip_proxy::digest::Algorithm>,
     /// Limits of the unlock pipeline.
     pub unlock: crate::unlock::Config,
     /// The latest civil time in the log: a clock before it is not trusted.
@@ -125,6 +127,7 @@ impl Default for Config {
             realm: "doorward".to_owned(),
             nonce_key: [0; 32],
             nonce_life: Duration::from_secs(300),
+            digest: sip_proxy::digest::AuthenticatorConfig::default().algorithms,
             unlock: crate::unlock::Config::default(),
             high_water: None,
             trusted: Vec::new(),

@@ -66,6 +66,7 @@ impl B2bua {
         self.authenticator.get_or_insert_with(|| {
             let settings = AuthenticatorConfig {
                 nonce_lifetime: config.nonce_life,
+                algorithms: config.digest.clone(),
                 ..AuthenticatorConfig::default()
             };
             Authenticator::new(config.realm.clone(), config.nonce_key, now.mono, settings)

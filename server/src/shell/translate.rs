@@ -54,6 +54,7 @@ pub(super) fn intercom(
         realm: conf.site.realm.clone(),
         nonce_key,
         nonce_life: conf.sip.nonce_life,
+        digest: conf.sip.digest.clone(),
         unlock: intercom::unlock::Config {
             chain_timeout: conf.unlock.intent_life,
             per_door_per_minute: conf.unlock.per_minute as usize,

@@ -21,8 +21,9 @@ pub struct AuthenticatorConfig {
     pub nonce_lifetime: Duration,
     /// Nonces whose counts are remembered; the oldest makes room, and its later use is answered `stale=true`.
     pub max_nonces: usize,
-    /// Whether MD5 is offered beside SHA-256.
-    pub offer_md5: bool,
+    /// What a challenge offers, the preferred first (RFC 8760 §2.1). Devices that know MD5 only are to skip what they
+    /// do not know, but some give up at it: where those must log in, MD5 stands first or alone.
+    pub algorithms: Vec<Algorithm>,
 }
 
 impl Default for AuthenticatorConfig {
@@ -30,7 +31,7 @@ impl Default for AuthenticatorConfig {
         Self {
             nonce_lifetime: Duration::from_secs(300),
             max_nonces: 16_384,
-            offer_md5: true,
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
         }
     }
 }
@@ -218,8 +219,8 @@ impl Authenticator {
         lookup: impl Fn(&str) -> Option<Ha1>,
     ) -> Option<(Algorithm, u32)> {
         let algorithm = Algorithm::from_token(fields.get("algorithm"))?;
-        // MD5 answers to a challenge that did not offer it are not taken.
-        if algorithm == Algorithm::Md5 && !self.config.offer_md5 {
+        // An answer by an algorithm that was not offered is not taken.
+        if !self.config.algorithms.contains(&algorithm) {
             return None;
         }
         let (nonce, uri, claimed) = (
@@ -288,7 +289,7 @@ impl Authenticator {
         }
     }
 
-    /// The challenge header fields, SHA-256 first, then MD5 (RFC 8760 §2.1): WWW-Authenticate with a 401, or
+    /// The challenge header fields in the configured order (RFC 8760 §2.1): WWW-Authenticate with a 401, or
     /// Proxy-Authenticate with a 407 when `proxy`.
     pub fn challenge(
         &mut self,
@@ -307,13 +308,9 @@ impl Authenticator {
         } else {
             HeaderName::WwwAuthenticate
         };
-        let algorithms = [
-            Some(Algorithm::Sha256),
-            self.config.offer_md5.then_some(Algorithm::Md5),
-        ];
-        algorithms
-            .into_iter()
-            .flatten()
+        self.config
+            .algorithms
+            .iter()
             .map(|algorithm| {
                 let mut value = String::with_capacity(220);
                 value.push_str("Digest realm=");
@@ -691,7 +688,7 @@ mod tests {
     #[test]
     fn md5_is_refused_where_it_is_not_offered_or_not_stored() {
         let mut bench = bench(AuthenticatorConfig {
-            offer_md5: false,
+            algorithms: vec![Algorithm::Sha256],
             ..config()
         });
         assert_eq!(bench.server.challenge(bench.now, false, true).len(), 1);
