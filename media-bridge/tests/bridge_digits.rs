@@ -398,3 +398,45 @@ fn without_telephone_events_digits_go_out_as_tones() {
     assert!(rig::rms(&pcm[810..1_590]) < 50.0, "then the gap");
     assert_eq!(rig.events, [Event::DigitsSent { leg: A }]);
 }
+
+#[test]
+fn digits_ordered_while_others_are_on_their_way_follow_them() {
+    for event in [true, false] {
+        let mut rig = Rig::new();
+        let mut leg = config(A, Codec::Pcmu);
+        leg.telephone_event = leg.telephone_event.filter(|_| event);
+        rig.open(leg);
+        for digits in ["12", "3"] {
+            let pacing = Pacing {
+                tone_ms: 100,
+                gap_ms: 100,
+            };
+            rig.command(Command::SendDigits {
+                leg: A,
+                digits: digits.into(),
+                pacing,
+            });
+            rig.pass(50);
+        }
+        rig.command(Command::Play {
+            leg: A,
+            tone: media_bridge::Tone::Beep,
+            repeat: false,
+        });
+        rig.pass(2_000);
+        let heard = rig.heard_by(A);
+        if event {
+            let keys: Vec<_> = pressed(&heard)
+                .iter()
+                .filter(|p| p.2)
+                .map(|p| p.0)
+                .collect();
+            assert_eq!(keys, [1, 2, 3]);
+        } else {
+            assert!(heard.len() >= 30, "three times 200 ms of tones");
+        }
+        let ended = |wanted: &Event| rig.events.iter().filter(|event| *event == wanted).count();
+        assert_eq!(ended(&Event::DigitsSent { leg: A }), 1);
+        assert_eq!(ended(&Event::PlayDone { leg: A }), 1);
+    }
+}

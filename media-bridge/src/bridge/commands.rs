@@ -148,6 +148,9 @@ impl Bridge {
             || leg.config.ptime_ms != config.ptime_ms
             || leg.config.opus != config.opus
             || leg.config.clear != config.clear;
+        if let (Some(digits), Some(event)) = (&mut leg.digits, config.telephone_event) {
+            digits.payload_type = event.payload;
+        }
         if leg.config.direction != config.direction {
             leg.splice.cut();
             leg.feed = feed;
@@ -243,7 +246,8 @@ impl Bridge {
             Play::open(now, &leg.config, sound, rate, feed, Purpose::Tone).ok()
         });
         leg.stop_tone();
-        if let Some(play) = play {
+        // Digits on their way as tones go first: a tone over them would spoil both.
+        if let Some(play) = play.filter(|_| leg.play.is_none()) {
             leg.play = Some(Box::new(play));
             self.tick(now, index);
             self.arm(index);
@@ -275,6 +279,9 @@ impl Bridge {
                 }
             }
         } else {
+            if leg.play.as_mut().is_some_and(|play| play.add_keys(digits)) {
+                return;
+            }
             let rate = match leg.config.codec.own_rate() {
                 Rate::Hz48000 => Rate::Hz16000,
                 rate => rate,

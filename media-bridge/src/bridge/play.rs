@@ -87,18 +87,23 @@ pub(super) struct KeyTones {
 impl KeyTones {
     pub(super) fn new(digits: &str, pacing: Pacing, rate: Rate) -> Self {
         let samples = |ms: u16| usize::from(ms.clamp(40, 5_000)) * rate.per_ms();
-        Self {
-            queue: digits
-                .chars()
-                .filter_map(Digit::new)
-                .take(rfc4733::MAX_QUEUED)
-                .collect(),
+        let mut keys = Self {
+            queue: VecDeque::new(),
             #[expect(clippy::cast_precision_loss, reason = "at most 48,000")]
             rate: rate.hz() as f32,
             tone: samples(pacing.tone_ms),
             gap: samples(pacing.gap_ms),
             at: 0,
-        }
+        };
+        keys.extend(digits);
+        keys
+    }
+
+    /// Appends digits; what is beyond the bound is dropped.
+    fn extend(&mut self, digits: &str) {
+        let room = rfc4733::MAX_QUEUED.saturating_sub(self.queue.len());
+        self.queue
+            .extend(digits.chars().filter_map(Digit::new).take(room));
     }
 
     /// Row and column frequency, Hz.
@@ -199,6 +204,15 @@ impl Play {
             feed,
             purpose,
         })
+    }
+
+    /// Appends to digits being sent as tones; false if this plays something else.
+    pub(super) fn add_keys(&mut self, digits: &str) -> bool {
+        let Sound::Keys(keys) = &mut self.sound else {
+            return false;
+        };
+        keys.extend(digits);
+        true
     }
 
     /// Plays what is due; true when it ended. Without a sink (nowhere to send) time passes all the same.
