@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use media_bridge::Codec;
+use media_bridge::{Codec, Pacing};
 
 /// How far a station takes a re-INVITE or UPDATE of ours inside a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -67,4 +67,55 @@ impl Default for StationProfile {
             auto_answer: AutoAnswer::default(),
         }
     }
+}
+
+/// How a station wants digits from us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigitsOut {
+    /// The way.
+    pub method: DtmfMethod,
+    /// Lengths of tone and gap.
+    pub pacing: Pacing,
+    /// What closes a code (2N: `*`), when the code does not end in it already.
+    pub terminator: String,
+}
+
+impl Default for DigitsOut {
+    fn default() -> Self {
+        DigitsOut {
+            method: DtmfMethod::Rtp,
+            pacing: Pacing::default(),
+            terminator: String::new(),
+        }
+    }
+}
+
+/// How a station is told to open by SIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuzzOut {
+    /// `INFO` within its call where there is one, else `MESSAGE`.
+    pub in_call: bool,
+    /// Header name.
+    pub header: String,
+    /// Header value; `{output}` is replaced by the output's name.
+    pub value: String,
+}
+
+impl Default for BuzzOut {
+    fn default() -> Self {
+        BuzzOut {
+            in_call: true,
+            header: crate::buzz::ACTION.to_owned(),
+            value: "buzz;output={output}".to_owned(),
+        }
+    }
+}
+
+/// What a door station takes from us, by profile name: see [`crate::B2bua::set_stations`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StationOut {
+    /// Digits.
+    pub digits: DigitsOut,
+    /// `Action: buzz`.
+    pub buzz: BuzzOut,
 }

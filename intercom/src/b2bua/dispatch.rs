@@ -9,13 +9,13 @@ use crate::buzz;
 use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, call_of, parse_tag};
 
 impl B2bua {
-    pub(super) fn from_endpoint(&mut self, now: Now, output: sip_proxy::Output) {
+    pub(super) fn transaction_output(&mut self, now: Now, output: sip_proxy::Output) {
         match output {
             sip_proxy::Output::Transmit { flow, bytes } => {
-                self.queue.push_back(Output::Transmit { flow, bytes })
+                self.queue.push_back(Output::Transmit { flow, bytes });
             }
             sip_proxy::Output::Request { tx, message, flow } => {
-                self.request(now, tx, message, flow)
+                self.request(now, tx, message, flow);
             }
             sip_proxy::Output::Cancelled { tx, .. } => {
                 if let Some(number) = self.invites.get(&tx).copied() {
@@ -195,11 +195,7 @@ impl B2bua {
             self.answer(tx, OutgoingResponse::new(403));
             return None;
         }
-        Some(
-            uri.user_unescaped()
-                .map(|user| user.to_string())
-                .unwrap_or_default(),
-        )
+        Some(uri.user_unescaped().unwrap_or_default())
     }
 
     /// Why a new call of this party is refused, if it is.

@@ -27,6 +27,7 @@ use crate::call::{Call, CallInput};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
 use crate::lease::{Leases, Want};
+use crate::profile::StationOut;
 use crate::site::{Effect, Site};
 use crate::story::{Line, Story};
 use crate::unlock::{self, Drive, IntentId, Outcome, Unlocks};
@@ -207,6 +208,8 @@ pub struct B2bua {
     /// INVITEs that were a buzz: after the ACK of their 200 the dialog is ended. Bounded by the intents under way.
     buzz_invites: BTreeMap<ServerTx, sip_proxy::Dialog>,
     next_station: u64,
+    /// What stations take from us, by profile name.
+    stations_out: BTreeMap<String, StationOut>,
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
     draining: bool,
@@ -264,6 +267,7 @@ impl B2bua {
             stations: BTreeMap::new(),
             buzz_invites: BTreeMap::new(),
             next_station: 1,
+            stations_out: BTreeMap::new(),
             auth_records: (None, 0),
             draining: false,
             counters: Counters::default(),
@@ -288,11 +292,17 @@ impl B2bua {
         }
     }
 
+    /// How stations take digits and `Action: buzz` from us, by profile name; a profile not named takes RFC 4733 digits
+    /// and our own header.
+    pub fn set_stations(&mut self, stations: BTreeMap<String, StationOut>) {
+        self.stations_out = stations;
+    }
+
     /// One input.
     pub fn handle(&mut self, now: Now, input: Input) -> Outputs<'_> {
         match input {
             Input::Received { flow, bytes } => {
-                self.feed(now, sip_proxy::Input::Received { flow, bytes })
+                self.feed(now, sip_proxy::Input::Received { flow, bytes });
             }
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
             Input::TransportFailed { flow, bytes } => {
@@ -306,10 +316,10 @@ impl B2bua {
                 }
             }
             Input::Recorded { record } => {
-                self.unlock(now, |unlocks, world| unlocks.recorded(world, record))
+                self.unlock(now, |unlocks, world| unlocks.recorded(world, record));
             }
             Input::RecordFailed { record } => {
-                self.unlock(now, |unlocks, world| unlocks.record_failed(world, record))
+                self.unlock(now, |unlocks, world| unlocks.record_failed(world, record));
             }
             Input::RelayDone {
                 intent,
@@ -317,7 +327,7 @@ impl B2bua {
                 outcome,
             } => {
                 self.unlock(now, |unlocks, world| {
-                    unlocks.outcome(world, intent, attempt, outcome)
+                    unlocks.outcome(world, intent, attempt, outcome);
                 });
             }
             Input::Reload {
@@ -512,7 +522,7 @@ impl B2bua {
         let mut outputs = std::mem::take(&mut self.scratch);
         outputs.extend(self.endpoint.handle(now.mono, input));
         for output in outputs.drain(..) {
-            self.from_endpoint(now, output);
+            self.transaction_output(now, output);
         }
         self.scratch = outputs;
     }
@@ -569,7 +579,7 @@ impl B2bua {
             match effect {
                 Effect::Sip(input) => self.feed(now, input),
                 Effect::Media(worker, command) => {
-                    self.queue.push_back(Output::Media { worker, command })
+                    self.queue.push_back(Output::Media { worker, command });
                 }
                 Effect::ReturnLease(lease) => self.queue.push_back(Output::ReturnLease(lease)),
                 Effect::Unlock(request) => {
@@ -578,7 +588,7 @@ impl B2bua {
                 }
                 Effect::Driven(intent, attempt, outcome) => {
                     self.unlock(now, |unlocks, world| {
-                        unlocks.outcome(world, intent, attempt, outcome)
+                        unlocks.outcome(world, intent, attempt, outcome);
                     });
                 }
                 Effect::Ended(call) => self.call_ended(now, &call),

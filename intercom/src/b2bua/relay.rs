@@ -7,6 +7,7 @@ use sip_proxy::{Body, ClientTx, HeaderName, Message, Method, OutgoingRequest};
 use super::{B2bua, Output};
 use crate::Now;
 use crate::buzz;
+use crate::profile::StationOut;
 use crate::story::Line;
 use crate::unlock::{Done, Drive, Effect, Outcome, Unlocks, World};
 
@@ -95,7 +96,7 @@ impl B2bua {
                 self.queue.push_back(Output::OpenRelay(drive));
                 return;
             }
-            DriverKind::Dtmf => self.send_digits(&drive),
+            DriverKind::Dtmf => self.send_digits(now, &drive),
             DriverKind::ActionBuzz => self.buzz_station(now, &drive),
             DriverKind::SipInfo | DriverKind::SipMessage => {
                 Err("this driver is not served".to_owned())
@@ -112,28 +113,33 @@ impl B2bua {
     }
 
     /// Digits into the door's own call.
-    fn send_digits(&mut self, drive: &Drive) -> Result<(), String> {
-        let code = drive.options.get("code").cloned().unwrap_or_default();
-        if code.is_empty() {
-            return Err("the output has no code".to_owned());
-        }
+    fn send_digits(&mut self, now: Now, drive: &Drive) -> Result<(), String> {
+        let out = self.station_out(&drive.door).digits;
         let number = drive.call.as_deref().and_then(|call| self.number_of(call));
         let call = number
             .and_then(|number| self.calls.get_mut(&number))
             .ok_or("no call with the door")?;
-        call.send_digits(
-            &mut self.site,
-            &drive.door,
-            code,
-            drive.intent,
-            drive.attempt,
-        )
+        call.send_digits(&mut self.site, now, drive, &out)
+    }
+
+    /// What the profile of a door's station says of sending.
+    fn station_out(&self, door: &str) -> StationOut {
+        let device = self.site.door_devices(door).into_iter().next();
+        let account = device
+            .as_deref()
+            .and_then(|device| self.site.accounts.get(self.site.accounts.user_of(device)?));
+        account
+            .and_then(|account| self.stations_out.get(&account.profile))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// `Action: buzz` to the station: INFO in its call, else MESSAGE to its contact.
     fn buzz_station(&mut self, now: Now, drive: &Drive) -> Result<(), String> {
         let number = drive.call.as_deref().and_then(|call| self.number_of(call));
+        let out = self.station_out(&drive.door).buzz;
         let in_call = number
+            .filter(|_| out.in_call)
             .and_then(|number| self.calls.get_mut(&number))
             .and_then(|call| call.door_request(&mut self.site, &drive.door, Method::Info));
         let (mut request, to) = match in_call {
@@ -142,10 +148,10 @@ impl B2bua {
                 .station_message(now, &drive.door)
                 .ok_or("the station is not registered")?,
         };
-        let action = format!("buzz;output={}", drive.output);
+        let value = out.value.replace("{output}", &drive.output);
         request
             .headers
-            .push((HeaderName::Other(buzz::ACTION.into()), action));
+            .push((HeaderName::from_token(&out.header), value));
         let tx = self.station_tx();
         self.stations.insert(tx, (drive.intent, drive.attempt));
         self.site.sip(sip_proxy::Input::Request { tx, request, to });
@@ -219,7 +225,7 @@ impl B2bua {
             _ => Outcome::Refused(format!("the station answered {status}")),
         };
         self.unlock(now, |unlocks, world| {
-            unlocks.outcome(world, intent, attempt, outcome)
+            unlocks.outcome(world, intent, attempt, outcome);
         });
     }
 
@@ -229,7 +235,7 @@ impl B2bua {
         };
         let outcome = Outcome::Unreachable("the station did not answer".to_owned());
         self.unlock(now, |unlocks, world| {
-            unlocks.outcome(world, intent, attempt, outcome)
+            unlocks.outcome(world, intent, attempt, outcome);
         });
     }
 }

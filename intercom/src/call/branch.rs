@@ -30,8 +30,6 @@ pub(crate) struct Branch {
     pub(crate) tx: ClientTx,
     pub(crate) request: Box<OutgoingRequest>,
     pub(crate) state: BranchState,
-    /// The contact's identity: one device is invited once.
-    pub(crate) key: String,
     /// Why it was cancelled; goes into the BYE of a late answer too.
     pub(crate) reason: Option<&'static str>,
 }

@@ -8,6 +8,7 @@ use media_bridge::Event;
 use sip_proxy::{ClientTx, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx};
 
 use super::branch::Branch;
+use super::driving::Driving;
 use super::finish::Progress;
 use super::fork::Fork;
 use super::leg::{Leg, Party};
@@ -55,7 +56,7 @@ pub(crate) enum Phase {
     /// Between two steps; never seen from outside.
     Routing,
     /// A ring step is under way.
-    Ringing(Fork),
+    Ringing(Box<Fork>),
     /// The plan pauses before it tries again.
     Pausing { until: Instant },
     /// Somebody answered.
@@ -111,8 +112,8 @@ pub(crate) struct Call {
     pub(crate) story: Story,
     pub(crate) trace_seen: usize,
     pub(crate) unlocks: u32,
-    /// Drives of this call by the station's own leg: intent, attempt.
-    pub(crate) driving: Option<(crate::unlock::IntentId, u8)>,
+    /// Digits on their way to the station on the door's leg.
+    pub(crate) driving: Option<Driving>,
 }
 
 /// RFC 3261 §13.3.1.1: an unanswered INVITE hears something every minute.
@@ -186,9 +187,9 @@ impl Call {
             CallInput::Ack { index, message } => self.acked(site, now, index, &message),
             CallInput::AckMissing { tx } => self.ack_missing(site, now, tx),
             CallInput::Request { index, tx, message } => {
-                self.request(site, now, index, tx, &message)
+                self.request(site, now, index, tx, &message);
             }
-            CallInput::Media { index, event } => self.media_event(site, now, index, event),
+            CallInput::Media { index, event } => self.media_event(site, now, index, &event),
             CallInput::Registered { device } => self.late_join(site, now, &device),
             CallInput::CallerGone => {
                 if self.progress.final_status.is_none() {
@@ -211,9 +212,10 @@ impl Call {
             }
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_response(site, now, at, message);
+        } else if self.info_answered(site, tx, Some(status)) {
         } else if matches!(self.phase, Phase::Talking(_)) {
             self.dialog_response(site, now, tx, message);
-        } else if status < 300 && status >= 200 && *message.method() == Method::Invite {
+        } else if (200..300).contains(&status) && *message.method() == Method::Invite {
             // A re-INVITE of ours answered when the call is already over: the BYE is on its way, the ACK is owed.
             self.ack_stray(site, tx, message);
         }
@@ -224,6 +226,7 @@ impl Call {
             self.byes.swap_remove(at);
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_failed(site, now, at, cause);
+        } else if self.info_answered(site, tx, None) {
         } else if matches!(self.phase, Phase::Talking(_)) {
             self.dialog_failed(site, now, tx);
         }
@@ -436,55 +439,6 @@ impl Call {
                     && branch.state != super::branch::BranchState::Cancelling
             });
         if rung { LegState::Rung } else { LegState::None }
-    }
-
-    /// Digits to the station on the door's own leg.
-    pub(crate) fn send_digits(
-        &mut self,
-        site: &mut Site,
-        door: &str,
-        digits: String,
-        intent: crate::unlock::IntentId,
-        attempt: u8,
-    ) -> Result<(), String> {
-        let (index, found) = self.door_side().ok_or("the call has no door")?;
-        if found != door {
-            return Err("the call is with another door".to_owned());
-        }
-        if self.driving.is_some() {
-            return Err("digits are being sent already".to_owned());
-        }
-        let media = self
-            .peek(index)
-            .and_then(|leg| leg.media.as_ref())
-            .ok_or("the door has no media")?;
-        let pacing = media_bridge::Pacing::default();
-        site.media(
-            media.lease.worker,
-            media_bridge::Command::SendDigits {
-                leg: media.id,
-                digits,
-                pacing,
-            },
-        );
-        self.driving = Some((intent, attempt));
-        Ok(())
-    }
-
-    /// A request within the door's dialog.
-    pub(crate) fn door_request(
-        &mut self,
-        site: &mut Site,
-        door: &str,
-        method: Method,
-    ) -> Option<(sip_proxy::OutgoingRequest, Flow)> {
-        let (index, found) = self.door_side()?;
-        if found != door {
-            return None;
-        }
-        let leg = self.leg(index)?;
-        let flow = leg.flow;
-        Some((leg.request(site, method)?, flow))
     }
 
     /// Passes a line to the log.

@@ -99,10 +99,10 @@ impl Call {
             }
         }
         self.caller.close_media(site);
-        if let Some((intent, attempt)) = self.driving.take() {
+        if let Some(driving) = self.driving.take() {
             let gone = crate::unlock::Outcome::Unreachable("the door's call ended".to_owned());
             site.effects
-                .push_back(Effect::Driven(intent, attempt, gone));
+                .push_back(Effect::Driven(driving.intent, driving.attempt, gone));
         }
         site.effects.push_back(Effect::Ended(self.id.clone()));
         self.progress.linger_until = Some(now.mono + LINGER);

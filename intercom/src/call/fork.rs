@@ -207,7 +207,7 @@ impl Call {
                     continue;
                 }
                 fork.invited.push(target.key.clone());
-                if self.invite(site, now, index, party.clone(), target) {
+                if self.invite(site, now, index, party.clone(), &target) {
                     rung += 1;
                 }
             }

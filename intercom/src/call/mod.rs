@@ -7,6 +7,7 @@
 //!     branch.rs   one INVITE to one contact
 //!     answer.rs   the winner, the 200 to the caller, media joined
 //!     talk.rs     the established call: re-INVITE, hold, INFO, digits
+//!     driving.rs a code sent to the station on the door's leg
 //!     finish.rs   BYE, CANCEL, CDR
 //!   leg.rs     a dialog and its media;  offer.rs  what an INVITE of ours says
 //! ```
@@ -18,6 +19,7 @@ mod branch;
     reason = "the file of the call machine is named after it"
 )]
 mod call;
+mod driving;
 mod finish;
 mod fork;
 mod leg;

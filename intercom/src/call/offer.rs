@@ -33,7 +33,7 @@ impl Call {
         now: Now,
         member: usize,
         party: Party,
-        target: Target,
+        target: &Target,
     ) -> bool {
         let Some(index) = self.take_leg() else {
             return false;
@@ -55,7 +55,7 @@ impl Call {
         else {
             return false;
         };
-        let request = self.invitation(site, &leg, &target, offer);
+        let request = self.invitation(site, &leg, target, offer);
         let tx = self.take_tx();
         let step = match &self.phase {
             Phase::Ringing(fork) => fork.step,
@@ -81,7 +81,6 @@ impl Call {
             tx,
             request: Box::new(request),
             state: BranchState::Invited,
-            key: target.key,
             reason: None,
         });
         true

@@ -36,6 +36,7 @@ impl Call {
         }
         if !self.caller.lease_media(site, self.number, None) {
             self.note(now, Line::Media("no media port free".to_owned()));
+            self.notice(site, "refused: no media port free".to_owned());
             let response =
                 OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, "5".to_owned());
             return self.refuse_with(site, now, response, EndReason::NoLease);
@@ -113,7 +114,7 @@ impl Call {
             self.story
                 .push(now.mono, Line::Call(format!("{member}: {outcome}")));
         }
-        self.phase = Phase::Ringing(Fork::new(self.step, ring, now.mono));
+        self.phase = Phase::Ringing(Box::new(Fork::new(self.step, ring, now.mono)));
         self.fork_timers(site, now);
     }
 

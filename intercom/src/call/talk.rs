@@ -370,9 +370,9 @@ impl Call {
     }
 
     /// The worker says something of a leg.
-    pub(crate) fn media_event(&mut self, site: &mut Site, now: Now, index: u16, event: Event) {
+    pub(crate) fn media_event(&mut self, site: &mut Site, now: Now, index: u16, event: &Event) {
         match event {
-            Event::Digit { digit, source, .. } => self.digit(site, now, index, digit, source),
+            Event::Digit { digit, source, .. } => self.digit(site, now, index, *digit, *source),
             Event::Latched { .. } => {
                 let name = self.party_name(index);
                 self.note(now, Line::Media(format!("{name}: first packet")));
@@ -388,13 +388,8 @@ impl Call {
                     self.finish(site, now, EndReason::MediaSilent, 0);
                 }
             }
-            Event::DigitsSent { .. } => {
-                if let Some((intent, attempt)) = self.driving.take() {
-                    site.effects
-                        .push_back(Effect::Driven(intent, attempt, unlock::Outcome::Sent));
-                }
-            }
-            Event::Closed { stats, .. } => self.media_closed(index, stats),
+            Event::DigitsSent { .. } => self.digits_sent(site),
+            Event::Closed { stats, .. } => self.media_closed(index, *stats),
             Event::PlayDone { .. } | Event::Stats { .. } => {}
         }
     }

@@ -134,3 +134,66 @@ fn lossy_links_with_keys_and_hang_ups() {
         losers_told(&building);
     });
 }
+
+/// Anybody does anything at any time.
+#[test]
+fn chaos() {
+    let devices = [
+        "lobby",
+        "garage",
+        "desk-1",
+        "desk-2",
+        "anna-app",
+        "guest-phone",
+    ];
+    let dials = [
+        "desk", "101", "one", "wave", "lobby", "garage", "desk-1", "nowhere",
+    ];
+    seeds(4_000, 150, |seed| {
+        let weather = [Weather::FINE, Weather::JITTER, Weather::BAD][(seed % 3) as usize];
+        let (mut building, mut rng) = prepare(seed, weather);
+        for _ in 0..40 {
+            let device = devices[rng.random_range(0..devices.len())];
+            let dial = dials[rng.random_range(0..dials.len())];
+            let policy = match rng.random_range(0..6) {
+                0 => Policy::Refuse(ms(300), 486),
+                1 => Policy::Ring,
+                2 => Policy::Dead,
+                _ => Policy::Answer(ms(rng.random_range(1..3_000))),
+            };
+            match rng.random_range(0..12) {
+                0..=2 => building.act(device, |ua, now| ua.call(now, dial, seed % 5 != 0, &[])),
+                3 => building.act(device, |ua, now| ua.cancel(now)),
+                4 => building.act(device, |ua, now| ua.hang_up(now)),
+                5 | 6 => building.act(device, |ua, now| ua.info_digit(now, '9')),
+                7 => building.act(device, |ua, now| ua.reinvite(now, "sendonly")),
+                8 => building.act(device, |ua, now| ua.reinvite(now, "sendrecv")),
+                9 => building.act(device, |ua, now| {
+                    ua.plain(
+                        now,
+                        sip_proxy::Method::Message,
+                        "lobby",
+                        &[("Action", "buzz")],
+                    );
+                }),
+                10 => building.act(device, |ua, now| ua.register(now)),
+                _ => building.ua(device).policy = policy,
+            }
+            if let Some(leg) = building.open_legs.keys().next().copied()
+                && rng.random_bool(0.2)
+            {
+                building.press(leg, if rng.random_bool(0.5) { '9' } else { '8' });
+            }
+            building.run(ms(rng.random_range(0..2_000)));
+        }
+        building.set_weather(Weather::FINE);
+        for device in devices {
+            building.act(device, |ua, now| ua.cancel(now));
+        }
+        building.run(ms(60_000));
+        building.feed(intercom::Input::Shutdown);
+        building.run(ms(100_000));
+        building.forgive_lost_dialogs();
+        building.check_quiet();
+    });
+}

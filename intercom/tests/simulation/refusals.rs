@@ -259,3 +259,28 @@ fn info_of_unknown_content_is_415_and_of_a_known_kind_200() {
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn a_peer_known_by_its_address_calls_without_digest_but_may_not_buzz_or_register() {
+    let mut building = Building::with(69, Weather::FINE, |config| {
+        config.trusted.push(intercom::config::TrustedPeer {
+            address: "10.0.1.1".parse().unwrap(),
+            account: "lobby".to_owned(),
+            contact: None,
+        });
+    });
+    building.ua("lobby").password = "none".to_owned();
+    building.act("desk-1", |ua, now| ua.register(now));
+    building.run(SECOND);
+    talking(&mut building, "lobby", "desk", "desk-1");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.act("lobby", |ua, now| {
+        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")])
+    });
+    building.run(SECOND);
+    assert_eq!(last(&building, "lobby"), 401);
+    building.act("lobby", |ua, now| ua.register(now));
+    building.run(SECOND);
+    assert_eq!(last(&building, "lobby"), 401);
+    building.check_quiet();
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use intercom::audit::{Decision, Kind};
+use intercom::profile::{DigitsOut, DtmfMethod, StationOut};
 use media_bridge::Command;
 use sip_proxy::{HeaderName, Method};
 
@@ -268,4 +269,90 @@ fn on_a_bad_network_a_pressed_digit_opens_exactly_once() {
         building.act("lobby", |ua, now| ua.hang_up(now));
         building.check_quiet();
     }
+}
+
+#[test]
+fn a_station_that_takes_digits_by_info_gets_them_one_by_one_with_its_terminator() {
+    let mut building = Building::ready(51);
+    let digits = DigitsOut {
+        method: DtmfMethod::Info,
+        terminator: "*".to_owned(),
+        ..DigitsOut::default()
+    };
+    let out = StationOut {
+        digits,
+        ..StationOut::default()
+    };
+    building
+        .b2bua
+        .set_stations([("door".to_owned(), out)].into());
+    talking(&mut building, "garage", "desk", "desk-1");
+    let (_, desk) = building.joined();
+    building.press(desk, '8');
+    building.run(2 * SECOND);
+    let infos: String = building
+        .find("garage")
+        .seen
+        .iter()
+        .filter(|message| message.method().as_str() == "INFO")
+        .filter_map(|message| String::from_utf8_lossy(message.body()).chars().nth(7))
+        .collect();
+    assert_eq!(infos, "4711#*");
+    let result = building
+        .records
+        .iter()
+        .find(|record| record.entry.kind == Kind::UnlockResult)
+        .unwrap();
+    assert_eq!(result.entry.result.as_deref(), Some("sent"));
+    building.act("garage", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
+
+#[test]
+fn a_station_is_told_by_action_buzz_in_its_call_and_outside_it() {
+    let plan = crate::building::PLAN
+        .replace("driver=\"http\" switch=1", "driver=\"action-buzz\"")
+        .replace(
+            "group=\"entry,parking\"",
+            "group=\"entry,parking\" require=\"none\"",
+        );
+    let mut building = Building::ready(52);
+    let plan = dialplan::load(&plan, "plan.kdl", &|_| None).plan.unwrap();
+    let (directory, accounts) = (
+        crate::building::directory().into(),
+        building.accounts.clone(),
+    );
+    building.feed(intercom::Input::Reload {
+        plan: plan.into(),
+        directory,
+        accounts,
+    });
+    talking(&mut building, "lobby", "desk", "desk-1");
+    let (_, desk) = building.joined();
+    building.press(desk, '9');
+    building.run(2 * SECOND);
+    let action = HeaderName::Other("Action".into());
+    let told = building.find("lobby").seen.last().unwrap();
+    assert_eq!(
+        (told.method().as_str(), told.header(&action)),
+        ("INFO", Some("buzz;output=main"))
+    );
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.run(10 * SECOND);
+    building.act("desk-1", |ua, now| {
+        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")])
+    });
+    building.run(2 * SECOND);
+    assert_eq!(result_of(&building, "desk-1"), (200, "sent".to_owned()));
+    assert_eq!(
+        building
+            .find("lobby")
+            .seen
+            .last()
+            .unwrap()
+            .method()
+            .as_str(),
+        "MESSAGE"
+    );
+    building.check_quiet();
 }

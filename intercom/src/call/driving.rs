@@ -1,0 +1,187 @@
+//! A relay driven through the door's own leg: digits by RFC 4733 or INFO, or a request in its dialog.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use media_bridge::Command;
+use sip_proxy::{Body, ClientTx, Flow, Method, OutgoingRequest};
+
+use super::call::Call;
+use crate::Now;
+use crate::profile::{DigitsOut, DtmfMethod};
+use crate::site::{Effect, Site};
+use crate::unlock::{IntentId, Outcome};
+
+/// Digits on their way to a station.
+#[derive(Debug)]
+pub(crate) struct Driving {
+    pub(crate) intent: IntentId,
+    pub(crate) attempt: u8,
+    since: Instant,
+    /// By INFO: what is left, and the request that is out.
+    left: VecDeque<char>,
+    info: Option<ClientTx>,
+    tone_ms: u16,
+}
+
+/// After this long a code that was never confirmed as sent no longer keeps the next one waiting.
+const STUCK: Duration = Duration::from_secs(5);
+/// Longest code.
+const CODE_DIGITS: usize = 32;
+
+impl Call {
+    /// Sends a code to the station of `door`, which must be in this call.
+    pub(crate) fn send_digits(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        drive: &crate::unlock::Drive,
+        out: &DigitsOut,
+    ) -> Result<(), String> {
+        let mut code = drive.options.get("code").cloned().unwrap_or_default();
+        if code.is_empty() {
+            return Err("the output has no code".to_owned());
+        }
+        if !code.ends_with(&out.terminator) {
+            code.push_str(&out.terminator);
+        }
+        if code.chars().count() > CODE_DIGITS {
+            return Err("the code is too long".to_owned());
+        }
+        let (index, found) = self.door_side().ok_or("the call has no door")?;
+        if found != drive.door {
+            return Err("the call is with another door".to_owned());
+        }
+        if self
+            .driving
+            .as_ref()
+            .is_some_and(|driving| now.mono < driving.since + STUCK)
+        {
+            return Err("digits are being sent already".to_owned());
+        }
+        let mut driving = Driving {
+            intent: drive.intent,
+            attempt: drive.attempt,
+            since: now.mono,
+            left: VecDeque::new(),
+            info: None,
+            tone_ms: out.pacing.tone_ms,
+        };
+        match out.method {
+            DtmfMethod::Rtp => {
+                let media = self
+                    .peek(index)
+                    .and_then(|leg| leg.media.as_ref())
+                    .ok_or("the door has no media")?;
+                if media
+                    .negotiation
+                    .agreed()
+                    .is_none_or(|config| config.telephone_event.is_none())
+                {
+                    return Err("the station agreed to no telephone-event".to_owned());
+                }
+                let command = Command::SendDigits {
+                    leg: media.id,
+                    digits: code,
+                    pacing: out.pacing,
+                };
+                site.media(media.lease.worker, command);
+                self.driving = Some(driving);
+            }
+            DtmfMethod::Info => {
+                driving.left = code.chars().collect();
+                self.driving = Some(driving);
+                self.next_info(site);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next digit by INFO; after the last one the station has been told.
+    fn next_info(&mut self, site: &mut Site) {
+        let tx = self.take_tx();
+        let Some(driving) = self.driving.as_mut() else {
+            return;
+        };
+        let (intent, attempt, tone_ms) = (driving.intent, driving.attempt, driving.tone_ms);
+        let Some(digit) = driving.left.pop_front() else {
+            self.driving = None;
+            site.effects
+                .push_back(Effect::Driven(intent, attempt, Outcome::Sent));
+            return;
+        };
+        driving.info = Some(tx);
+        let door = self.door_side().map(|(_, door)| door).unwrap_or_default();
+        let Some((mut request, to)) = self.door_request(site, &door, Method::Info) else {
+            self.driving = None;
+            let gone = Outcome::Unreachable("the door's call ended".to_owned());
+            site.effects
+                .push_back(Effect::Driven(intent, attempt, gone));
+            return;
+        };
+        let text = format!("Signal={digit}\r\nDuration={tone_ms}\r\n");
+        request.body = Some(Body {
+            content_type: "application/dtmf-relay".to_owned(),
+            bytes: text.into(),
+        });
+        site.sip(sip_proxy::Input::Request { tx, request, to });
+    }
+
+    /// Whether `tx` is the INFO that is out; if so, goes on or gives up by its final status (`None`: no response).
+    pub(crate) fn info_answered(
+        &mut self,
+        site: &mut Site,
+        tx: ClientTx,
+        status: Option<u16>,
+    ) -> bool {
+        let Some(driving) = self
+            .driving
+            .as_ref()
+            .filter(|driving| driving.info == Some(tx))
+        else {
+            return false;
+        };
+        let (intent, attempt) = (driving.intent, driving.attempt);
+        match status {
+            Some(100..=199) => {}
+            Some(200..=299) => self.next_info(site),
+            other => {
+                self.driving = None;
+                let outcome = match other {
+                    Some(status) => Outcome::Refused(format!("INFO was answered {status}")),
+                    None => Outcome::Unreachable("INFO was not answered".to_owned()),
+                };
+                site.effects
+                    .push_back(Effect::Driven(intent, attempt, outcome));
+            }
+        }
+        true
+    }
+
+    /// The worker has sent all digits.
+    pub(crate) fn digits_sent(&mut self, site: &mut Site) {
+        if let Some(driving) = self.driving.take_if(|driving| driving.info.is_none()) {
+            site.effects.push_back(Effect::Driven(
+                driving.intent,
+                driving.attempt,
+                Outcome::Sent,
+            ));
+        }
+    }
+
+    /// A request within the dialog of `door`'s station.
+    pub(crate) fn door_request(
+        &mut self,
+        site: &mut Site,
+        door: &str,
+        method: Method,
+    ) -> Option<(OutgoingRequest, Flow)> {
+        let (index, found) = self.door_side()?;
+        if found != door {
+            return None;
+        }
+        let leg = self.leg(index)?;
+        let flow = leg.flow;
+        Some((leg.request(site, method)?, flow))
+    }
+}
