@@ -81,7 +81,7 @@ fn message(c: &mut Criterion) {
     };
 
     allocations("parse INVITE", || {
-        drop(black_box(Message::parse(bytes.clone(), &limits)))
+        drop(black_box(Message::parse(bytes.clone(), &limits)));
     });
     allocations("write 200", || {
         drop(black_box(write_response(
@@ -89,12 +89,12 @@ fn message(c: &mut Criterion) {
             &parsed,
             source,
             Some("Doorward"),
-        )))
+        )));
     });
     allocations("splice INVITE", || drop(black_box(splice())));
 
     c.bench_function("parse INVITE", |b| {
-        b.iter(|| Message::parse(black_box(bytes.clone()), &limits))
+        b.iter(|| Message::parse(black_box(bytes.clone()), &limits));
     });
     c.bench_function("read Call-ID, CSeq, tags, top Via", |b| {
         b.iter(|| {
@@ -109,10 +109,10 @@ fn message(c: &mut Criterion) {
         });
     });
     c.bench_function("read Request-URI", |b| {
-        b.iter(|| Uri::parse(black_box(&parsed).uri()))
+        b.iter(|| Uri::parse(black_box(&parsed).uri()));
     });
     c.bench_function("write 200 to INVITE", |b| {
-        b.iter(|| write_response(black_box(&ok), &parsed, source, Some("Doorward")))
+        b.iter(|| write_response(black_box(&ok), &parsed, source, Some("Doorward")));
     });
     c.bench_function("splice INVITE", |b| b.iter(splice));
 }

@@ -110,7 +110,7 @@ impl<'m> Splice<'m> {
         };
         let comma = lex::find_outside(&text, b',').unwrap_or(text.len());
         let (value, rest) = text.split_at_checked(comma).unwrap_or((&text, ""));
-        let mut stamped = String::with_capacity(text.len() + 48);
+        let mut stamped = String::with_capacity(text.len() + 80);
         Via::stamp(value, source, &mut stamped);
         stamped.push_str(rest);
         self.change(at, Some(stamped));

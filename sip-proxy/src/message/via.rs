@@ -1,5 +1,6 @@
 //! Via: the way back (RFC 3261 §20.42, §18.2), with `received` and `rport` (RFC 3581) and IPv6 (RFC 5118 §4.5).
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::message::lex;
@@ -123,12 +124,11 @@ impl<'a> Via<'a> {
         }
         let symmetric = via.wants_rport();
         if symmetric || via.host_ip() != Some(source.ip().to_canonical()) {
-            out.push_str(";received=");
-            out.push_str(&source.ip().to_canonical().to_string());
+            // Writing to a `String` cannot fail.
+            let _ = write!(out, ";received={}", source.ip().to_canonical());
         }
         if symmetric {
-            out.push_str(";rport=");
-            out.push_str(&source.port().to_string());
+            let _ = write!(out, ";rport={}", source.port());
         }
     }
 

@@ -304,7 +304,7 @@ pub fn write_response(
     let mut top = true;
     for value in request.values(&HeaderName::Via) {
         if std::mem::take(&mut top) {
-            let mut stamped = String::with_capacity(value.len() + 48);
+            let mut stamped = String::with_capacity(value.len() + 80);
             Via::stamp(value, source, &mut stamped);
             wire.header(&HeaderName::Via, &stamped);
         } else {
