@@ -323,7 +323,7 @@ impl Unlocks {
                     );
                 }
                 State::Driving { attempt, .. } => {
-                    self.outcome(world, id, attempt, Outcome::TimedOut)
+                    self.outcome(world, id, attempt, Outcome::TimedOut);
                 }
             }
         }

@@ -303,7 +303,7 @@ fn an_outcome_of_an_attempt_that_is_over_changes_nothing() {
     let drive = bench.drives()[0].clone();
     bench.outcome(Outcome::Refused("503".into()));
     bench.world(|unlocks, world| {
-        unlocks.outcome(world, drive.intent, drive.attempt, Outcome::Opened)
+        unlocks.outcome(world, drive.intent, drive.attempt, Outcome::Opened);
     });
     assert_eq!(bench.results(), [BuzzResult::Refused]);
 }

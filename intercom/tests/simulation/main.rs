@@ -1,6 +1,13 @@
 //! The whole house but its shell, under a virtual clock: doors and phones made of real transaction layers, a bad
 //! network, and the invariants that hold whatever happens.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests, their scaffolding included"
+)]
+
 mod building;
 mod calls;
 mod races;

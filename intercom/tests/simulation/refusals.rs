@@ -170,7 +170,7 @@ fn unknown_dialogs_methods_and_foreign_domains_are_refused() {
 fn required_extensions_we_lack_are_named() {
     let mut building = Building::ready(64);
     building.act("lobby", |ua, now| {
-        ua.call(now, "desk", true, &[("Require", "100rel")])
+        ua.call(now, "desk", true, &[("Require", "100rel")]);
     });
     building.run(SECOND);
     assert_eq!(building.find("lobby").finals, [420]);
@@ -275,7 +275,7 @@ fn a_peer_known_by_its_address_calls_without_digest_but_may_not_buzz_or_register
     talking(&mut building, "lobby", "desk", "desk-1");
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.act("lobby", |ua, now| {
-        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")])
+        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")]);
     });
     building.run(SECOND);
     assert_eq!(last(&building, "lobby"), 401);

@@ -113,7 +113,7 @@ fn buzz_by_info_message_and_invite_is_authenticated_by_itself_and_answered() {
     talking(&mut building, "lobby", "desk", "desk-1");
     let buzz = (HeaderName::Other("Action".into()), "buzz".to_owned());
     building.act("desk-1", |ua, now| {
-        ua.within(now, Method::Info, |request| request.headers.push(buzz))
+        ua.within(now, Method::Info, |request| request.headers.push(buzz));
     });
     building.run(2 * SECOND);
     assert_eq!(result_of(&building, "desk-1"), (200, "opened".to_owned()));
@@ -123,7 +123,7 @@ fn buzz_by_info_message_and_invite_is_authenticated_by_itself_and_answered() {
             Method::Message,
             "lobby",
             &[("Action", "BUZZ;output=main")],
-        )
+        );
     });
     building.run(2 * SECOND);
     assert_eq!(
@@ -132,7 +132,7 @@ fn buzz_by_info_message_and_invite_is_authenticated_by_itself_and_answered() {
     );
     building.run(10 * SECOND);
     building.act("desk-1", |ua, now| {
-        ua.call(now, "lobby", true, &[("Action", "buzz")])
+        ua.call(now, "lobby", true, &[("Action", "buzz")]);
     });
     building.run(2 * SECOND);
     assert_eq!(building.drives.len(), 2);
@@ -149,17 +149,17 @@ fn buzz_by_info_message_and_invite_is_authenticated_by_itself_and_answered() {
 fn buzz_without_a_right_or_with_nonsense_is_refused_alike() {
     let mut building = Building::ready(46);
     building.act("guest-phone", |ua, now| {
-        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")])
+        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")]);
     });
     building.run(SECOND);
     assert_eq!(result_of(&building, "guest-phone").0, 403);
     building.act("guest-phone", |ua, now| {
-        ua.plain(now, Method::Message, "no-such-door", &[("Action", "buzz")])
+        ua.plain(now, Method::Message, "no-such-door", &[("Action", "buzz")]);
     });
     building.run(SECOND);
     assert_eq!(result_of(&building, "guest-phone").0, 403);
     building.act("desk-1", |ua, now| {
-        ua.plain(now, Method::Message, "lobby", &[("Action", "explode")])
+        ua.plain(now, Method::Message, "lobby", &[("Action", "explode")]);
     });
     building.run(SECOND);
     assert_eq!(result_of(&building, "desk-1").0, 400);
@@ -177,7 +177,7 @@ fn an_action_header_in_a_call_is_not_passed_on() {
             "desk",
             true,
             &[("X-Action", "buzz"), ("Subject", "secret")],
-        )
+        );
     });
     building.run(3 * SECOND);
     let invite = building.find("desk-1").seen.first().unwrap();
@@ -340,7 +340,7 @@ fn a_station_is_told_by_action_buzz_in_its_call_and_outside_it() {
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.run(10 * SECOND);
     building.act("desk-1", |ua, now| {
-        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")])
+        ua.plain(now, Method::Message, "lobby", &[("Action", "buzz")]);
     });
     building.run(2 * SECOND);
     assert_eq!(result_of(&building, "desk-1"), (200, "sent".to_owned()));

@@ -128,6 +128,26 @@ pub(crate) const DEVICES: [&str; 8] = [
     "guest-phone",
 ];
 
+fn accounts() -> Accounts {
+    let mut accounts = Accounts::new();
+    for device in DEVICES {
+        let profile = if device == "lobby" || device == "garage" {
+            "door"
+        } else {
+            "phone"
+        };
+        accounts.insert(
+            device,
+            Account {
+                ha1: Ha1::of(device, REALM, &format!("pw-{device}"), false),
+                device: device.to_owned(),
+                profile: profile.to_owned(),
+            },
+        );
+    }
+    accounts
+}
+
 impl Building {
     pub(crate) fn new(seed: u64, weather: Weather) -> Self {
         Self::with(seed, weather, |_| {})
@@ -144,23 +164,7 @@ impl Building {
             .plan
             .unwrap_or_else(|| panic!("plan: {:?}", loaded.diagnostics));
         let plan = Arc::new(plan);
-        let mut accounts = Accounts::new();
-        for device in DEVICES {
-            let profile = if device == "lobby" || device == "garage" {
-                "door"
-            } else {
-                "phone"
-            };
-            accounts.insert(
-                device,
-                Account {
-                    ha1: Ha1::of(device, REALM, &format!("pw-{device}"), false),
-                    device: device.to_owned(),
-                    profile: profile.to_owned(),
-                },
-            );
-        }
-        let accounts = Arc::new(accounts);
+        let accounts = Arc::new(accounts());
         let mut config = Config {
             site: "elm-court".to_owned(),
             domains: vec!["elm.example".to_owned()],
@@ -396,9 +400,9 @@ impl Building {
     fn media(&mut self, command: Command) {
         match &command {
             Command::Open { leg, config, .. } => {
-                if self.open_legs.insert(*leg, config.lease).is_some() {
-                    self.violations.push(format!("leg {leg:?} opened twice"));
-                }
+                let before = self.open_legs.insert(*leg, config.lease);
+                let twice = before.map(|_| format!("leg {leg:?} opened twice"));
+                self.violations.extend(twice);
             }
             Command::Close { leg } => match self.open_legs.remove(leg) {
                 Some(lease) => {

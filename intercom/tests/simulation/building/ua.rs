@@ -37,7 +37,6 @@ enum Act {
 pub(crate) struct UaCall {
     pub(crate) incoming: Option<ServerTx>,
     pub(crate) outgoing: Option<ClientTx>,
-    pub(crate) invite: Option<Message>,
     pub(crate) dialog: Option<Dialog>,
     pub(crate) tag: String,
     pub(crate) up: bool,
@@ -154,7 +153,7 @@ impl Ua {
     fn output(&mut self, now: Instant, output: Output) {
         match output {
             Output::Transmit { bytes, .. } => self.sent.push(bytes),
-            Output::Request { tx, message, .. } => self.request(now, tx, message),
+            Output::Request { tx, message, .. } => self.request(now, tx, &message),
             Output::Cancelled { tx, cancel } => {
                 let reason = cancel.header(&HeaderName::Reason).unwrap_or("").to_owned();
                 self.log.push(format!("cancelled {reason}"));
@@ -186,20 +185,19 @@ impl Ua {
         self.feed(now, Input::Respond { tx, response });
     }
 
-    fn request(&mut self, now: Instant, tx: ServerTx, message: Message) {
+    fn request(&mut self, now: Instant, tx: ServerTx, message: &Message) {
         self.seen.push(message.clone());
         if message.to_tag().is_some() {
-            return self.in_dialog(now, tx, &message);
+            return self.in_dialog(now, tx, message);
         }
         match message.method() {
             Method::Invite => {
                 self.serial += 1;
                 let tag = format!("t{}", self.serial);
-                let dialog = Dialog::from_request(&message, &tag, self.flow()).unwrap();
+                let dialog = Dialog::from_request(message, &tag, self.flow()).unwrap();
                 self.calls.push(UaCall {
                     incoming: Some(tx),
                     outgoing: None,
-                    invite: Some(message),
                     dialog: Some(dialog),
                     tag: tag.clone(),
                     up: false,
@@ -212,7 +210,7 @@ impl Ua {
                     Policy::Dead => return,
                     Policy::Answer(after) => self.acts.push((now + after, Act::Answer(tx))),
                     Policy::Refuse(after, status) => {
-                        self.acts.push((now + after, Act::Refuse(tx, status)))
+                        self.acts.push((now + after, Act::Refuse(tx, status)));
                     }
                     Policy::Ring => {}
                 }
@@ -458,7 +456,6 @@ impl Ua {
         self.calls.push(UaCall {
             incoming: None,
             outgoing: Some(tx),
-            invite: None,
             dialog: None,
             tag: String::new(),
             up: false,
