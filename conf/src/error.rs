@@ -156,6 +156,7 @@ impl Source {
             .unwrap_or_default()
             .chars()
             .count();
+        let line = without_secret(line);
         let room = line.chars().count().saturating_sub(column - 1);
         Error {
             file: self.file.clone(),
@@ -164,8 +165,18 @@ impl Source {
             key: key.into(),
             message: message.into(),
             hint: None,
-            snippet: Some((line.to_owned(), marked.min(room).max(1))),
+            snippet: Some((line, marked.min(room).max(1))),
         }
+    }
+}
+
+/// A line that may set a password (rightly spelt or not) is shown without it.
+fn without_secret(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, _)) if ["pas", "secret"].iter().any(|word| key.to_lowercase().contains(word)) => {
+            format!("{key}= ***")
+        }
+        _ => line.to_owned(),
     }
 }
 
@@ -193,6 +204,15 @@ mod tests {
             error.to_string(),
             "error: `y` must be a number\n  --> a.toml:2:6\n   |\n 2 | \ty = \"čtyři\" # four\n   | \t    ^^^^^^^ write `y = 4`"
         );
+    }
+
+    #[test]
+    fn a_password_is_not_shown_even_under_a_mistyped_key() {
+        let source = Source::new(Path::new("a.toml"), "pasword = \"swordfish\"\n");
+        let shown = source.error(&(0..7), "", "unknown key").to_string();
+        assert!(shown.contains("pasword = ***") && !shown.contains("swordfish"), "{shown}");
+        let shown = source.error(&(10..21), "", "too short").to_string();
+        assert!(!shown.contains("swordfish"), "{shown}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
@@ -31,7 +32,9 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
+        // Not serde's own message: that one quotes the value.
+        let text = String::deserialize(deserializer);
+        text.map(Self::new).map_err(|_| D::Error::custom("a password is text in quotes"))
     }
 }
 

@@ -117,12 +117,12 @@ fn an_unknown_key_gets_the_nearest_one() {
 
 #[test]
 fn an_unknown_key_near_nothing_lists_what_is_known() {
-    insta::assert_snapshot!(load("[plan]\npassphrase = 5\n").unwrap_err(), @r"
-    error: unknown key `passphrase` in plan
+    insta::assert_snapshot!(load("[plan]\ncolour = 5\n").unwrap_err(), @r"
+    error: unknown key `colour` in plan
       --> etc/doorward.toml:2:1
        |
-     2 | passphrase = 5
-       | ^^^^^^^^^^ known here: file
+     2 | colour = 5
+       | ^^^^^^ known here: file
     ");
 }
 
@@ -154,6 +154,14 @@ fn a_wrong_type_shows_line_key_and_caret() {
      2 | t1 = "fast"
        |      ^^^^^^
     "#);
+}
+
+#[test]
+fn a_fault_at_a_password_does_not_show_it() {
+    for wrong in ["pasword = \"swordfish\"", "password = 4711", "password = \"swordfish\"\npassword-file = \"x\""] {
+        let text = load(&format!("[door.lobby]\n{wrong}\n")).unwrap_err();
+        assert!(!text.contains("swordfish") && !text.contains("4711"), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The commands as a person runs them: what they print, what they write, how they end.
 #![allow(
     clippy::disallowed_methods,
-    reason = "tests of the shell use files and processes as the shell does"
+    clippy::unwrap_used,
+    reason = "tests of the shell use files and processes as the shell does, and may fail loudly"
 )]
 
 use std::os::unix::fs::PermissionsExt;

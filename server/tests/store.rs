@@ -1,7 +1,8 @@
 //! The store on a real file: schema, directory, bindings, calls, and the audit chain under interference.
 #![allow(
     clippy::disallowed_methods,
-    reason = "tests of the shell use files and clocks as the shell does"
+    clippy::unwrap_used,
+    reason = "tests of the shell use files and clocks as the shell does, and may fail loudly"
 )]
 
 use std::os::unix::fs::PermissionsExt;
@@ -84,7 +85,7 @@ fn writer(
 ) {
     let (acknowledged, receiver) = mpsc::channel();
     let (writer, thread) = AuditWriter::spawn(store, settings, move |a| {
-        acknowledged.send(a).unwrap_or_default()
+        acknowledged.send(a).unwrap_or_default();
     })
     .unwrap();
     (writer, thread, receiver)

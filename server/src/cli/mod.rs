@@ -3,10 +3,12 @@
 //! Exit status: 0 done; 1 the answer is no (a check found errors, the chain is broken, nothing was found);
 //! 2 could not be done (usage, unreadable file, configuration or database refused).
 
+mod account;
 mod audit;
 mod call;
 mod config;
 mod house;
+mod import;
 mod output;
 mod plan;
 
@@ -66,7 +68,7 @@ pub enum Command {
     Person(house::PersonCommand),
     /// SIP accounts: phones, panels, door stations.
     #[command(subcommand)]
-    Account(house::AccountCommand),
+    Account(account::AccountCommand),
     /// Verify and export the tamper-evident log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -195,7 +197,7 @@ fn run(cli: Cli) -> Done {
         Command::Directory(command) => block_on(house::directory(command)),
         Command::Unit(command) => block_on(house::unit(command)),
         Command::Person(command) => block_on(house::person(command)),
-        Command::Account(command) => block_on(house::account(command)),
+        Command::Account(command) => block_on(account::account(command)),
         Command::Audit(command) => block_on(audit::run(command)),
         Command::Call(command) => block_on(call::run(command)),
     }

@@ -231,7 +231,7 @@ impl Comparing<'_> {
         match old {
             None if person.numbers.len() == 1 => details.push("1 number".to_owned()),
             None if !person.numbers.is_empty() => {
-                details.push(format!("{} numbers", person.numbers.len()))
+                details.push(format!("{} numbers", person.numbers.len()));
             }
             Some(old) if old.numbers != person.numbers => details.push("numbers".to_owned()),
             _ => {}

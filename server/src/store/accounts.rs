@@ -75,7 +75,7 @@ impl Store {
             sqlx::query_as("SELECT id, flags FROM units ORDER BY id")
                 .fetch_all(&mut *tx)
                 .await?;
-        let people: Vec<(String, String, String, Option<String>, Option<i64>)> =
+        let people: Vec<PersonColumns> =
             sqlx::query_as("SELECT id, name, role, unit, revoked_at FROM people ORDER BY id")
                 .fetch_all(&mut *tx)
                 .await?;
@@ -239,6 +239,9 @@ fn owner_columns(owner: &Owner) -> (&'static str, &str) {
         Owner::Door(id) => ("door", id),
     }
 }
+
+/// `id, name, role, unit, revoked_at`.
+type PersonColumns = (String, String, String, Option<String>, Option<i64>);
 
 #[derive(sqlx::FromRow)]
 struct DeviceColumns {
