@@ -90,6 +90,16 @@ impl World {
                 }));
             }
         }
+        if method == "INVITE" {
+            let ack = String::from_utf8(request("ACK", self.n, "").to_vec()).unwrap();
+            let ack = ack
+                .replace("To: <sip:desk@192.0.2.1>", "To: <sip:desk@192.0.2.1>;tag=t")
+                .replace("branch=z9hG4bK", "branch=z9hG4bKa");
+            black_box(self.feed(Input::Received {
+                flow: flow(),
+                bytes: Bytes::from(ack),
+            }));
+        }
         if self
             .endpoint
             .next_timeout()

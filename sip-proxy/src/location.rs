@@ -190,7 +190,8 @@ impl Location {
     }
 
     /// Exchanges all bindings of one address-of-record at once.
-    pub(crate) fn replace(&mut self, aor: &Arc<str>, bindings: Vec<Binding>) {
+    pub(crate) fn replace(&mut self, aor: &Arc<str>, mut bindings: Vec<Binding>) {
+        bindings.shrink_to_fit();
         let key = match self.table.remove_entry(&**aor) {
             Some((key, old)) => {
                 self.count -= old.len();

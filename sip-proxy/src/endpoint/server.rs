@@ -280,6 +280,11 @@ impl Endpoint {
             );
         }
         self.send(now, slot, status, bytes);
+        // A challenge leaves nothing behind: who has proved nothing must not cost memory for 32 s. The request again
+        // is challenged again. Not so an INVITE, which our 100 has kept its client from repeating.
+        if !invite && matches!(status, 401 | 407) {
+            self.remove_server(slot);
+        }
     }
 
     /// RFC 4320: no 408 and no provisional but 100 ever answers a non-INVITE.

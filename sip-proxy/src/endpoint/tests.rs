@@ -774,3 +774,32 @@ fn outputs_left_undrained_come_first_the_next_time() {
     let outputs = run(&mut e, now, Input::Timeout);
     assert!(matches!(outputs[0], Output::Request { .. }));
 }
+
+#[test]
+fn a_challenge_to_a_non_invite_leaves_no_transaction_behind() {
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let options = request("OPTIONS", "192.0.2.9:5062;branch=z9hG4bKo", 1, "");
+    let tx = tx_of(&feed(&mut e, now, udp(), options.clone()));
+    assert!(text(&respond(&mut e, now, tx, 401)).starts_with("SIP/2.0 401"));
+    assert_eq!((e.server_transactions(), e.next_timeout()), (0, None));
+    assert_ne!(
+        tx_of(&feed(&mut e, now, udp(), options)),
+        tx,
+        "the request again is challenged again"
+    );
+}
+
+#[test]
+fn a_request_nobody_answers_ends_after_its_client_gave_up() {
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    feed(
+        &mut e,
+        now,
+        udp(),
+        request("OPTIONS", "192.0.2.9:5062;branch=z9hG4bKo", 1, ""),
+    );
+    while let Some(at) = e.next_timeout() {
+        run(&mut e, at, Input::Timeout);
+    }
+    assert_eq!(e.server_transactions(), 0);
+}

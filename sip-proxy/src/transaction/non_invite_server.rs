@@ -45,12 +45,11 @@ pub enum Input {
 impl NonInviteServer {
     /// Passes the request up and arms the 100 of 4320 section 4.1.
     ///
-    /// J runs from here as well: once the client's timer F is over no answer matters to anyone, and a transaction
-    /// user that never answers must not keep the transaction for ever.
+    /// Where that 100 is needed, J starts with it: once the client's timer F is over no answer matters to anyone, and
+    /// a transaction user that never answers must not keep the transaction for ever.
     pub fn start(now: Instant, out: &mut Actions) -> Self {
         out.push(Action::Deliver);
         out.start(now, Timer::E, out.timers.until_e_reaches_t2());
-        out.start(now, Timer::J, out.timers.sixty_four_t1());
         Self::Trying
     }
 
@@ -60,11 +59,13 @@ impl NonInviteServer {
         match (self, input) {
             (Self::Trying, Input::Request) => Self::Trying,
             (Self::Trying, Input::Timer(Timer::E)) => {
+                out.start(now, Timer::J, out.timers.sixty_four_t1());
                 out.push(Action::Trying);
                 Self::Trying
             }
             (Self::Trying | Self::Proceeding { .. }, Input::Provisional(response)) => {
                 out.push(Action::Stop(Timer::E));
+                out.start(now, Timer::J, out.timers.sixty_four_t1());
                 out.push(Action::Transmit(response.clone()));
                 Self::Proceeding { response }
             }
@@ -138,11 +139,7 @@ mod tests {
         assert_eq!(state, NonInviteServer::Trying);
         assert_eq!(
             actions,
-            [
-                Action::Deliver,
-                Action::Start(Timer::E, now + MS(3500)),
-                Action::Start(Timer::J, now + MS(32_000))
-            ]
+            [Action::Deliver, Action::Start(Timer::E, now + MS(3500)),]
         );
     }
 
@@ -153,16 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn trying_timer_e_answers_100() {
-        let (state, actions) = run(
-            false,
-            NonInviteServer::Trying,
-            origin(),
-            Input::Timer(Timer::E),
-        );
+    fn trying_timer_e_answers_100_and_arms_timer_j() {
+        let now = origin();
+        let (state, actions) = run(false, NonInviteServer::Trying, now, Input::Timer(Timer::E));
+        assert_eq!(state, NonInviteServer::Trying);
         assert_eq!(
-            (state, actions),
-            (NonInviteServer::Trying, vec![Action::Trying])
+            actions,
+            [Action::Start(Timer::J, now + MS(32_000)), Action::Trying]
         );
     }
 
