@@ -173,7 +173,11 @@ impl Source {
 /// A line that may set a password (rightly spelt or not) is shown without it.
 fn without_secret(line: &str) -> String {
     match line.split_once('=') {
-        Some((key, _)) if ["pas", "secret"].iter().any(|word| key.to_lowercase().contains(word)) => {
+        Some((key, _))
+            if ["pas", "secret"]
+                .iter()
+                .any(|word| key.to_lowercase().contains(word)) =>
+        {
             format!("{key}= ***")
         }
         _ => line.to_owned(),
@@ -210,7 +214,10 @@ mod tests {
     fn a_password_is_not_shown_even_under_a_mistyped_key() {
         let source = Source::new(Path::new("a.toml"), "pasword = \"swordfish\"\n");
         let shown = source.error(&(0..7), "", "unknown key").to_string();
-        assert!(shown.contains("pasword = ***") && !shown.contains("swordfish"), "{shown}");
+        assert!(
+            shown.contains("pasword = ***") && !shown.contains("swordfish"),
+            "{shown}"
+        );
         let shown = source.error(&(10..21), "", "too short").to_string();
         assert!(!shown.contains("swordfish"), "{shown}");
     }

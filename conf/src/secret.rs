@@ -34,7 +34,8 @@ impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Not serde's own message: that one quotes the value.
         let text = String::deserialize(deserializer);
-        text.map(Self::new).map_err(|_| D::Error::custom("a password is text in quotes"))
+        text.map(Self::new)
+            .map_err(|_| D::Error::custom("a password is text in quotes"))
     }
 }
 

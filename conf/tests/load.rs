@@ -158,9 +158,16 @@ fn a_wrong_type_shows_line_key_and_caret() {
 
 #[test]
 fn a_fault_at_a_password_does_not_show_it() {
-    for wrong in ["pasword = \"swordfish\"", "password = 4711", "password = \"swordfish\"\npassword-file = \"x\""] {
+    for wrong in [
+        "pasword = \"swordfish\"",
+        "password = 4711",
+        "password = \"swordfish\"\npassword-file = \"x\"",
+    ] {
         let text = load(&format!("[door.lobby]\n{wrong}\n")).unwrap_err();
-        assert!(!text.contains("swordfish") && !text.contains("4711"), "{text}");
+        assert!(
+            !text.contains("swordfish") && !text.contains("4711"),
+            "{text}"
+        );
     }
 }
 
