@@ -613,3 +613,23 @@ async fn a_long_chain_is_walked_page_by_page() {
         "on the edge of a page"
     );
 }
+
+#[tokio::test]
+async fn the_writer_ends_even_when_the_database_never_comes_back() {
+    let house = House::new();
+    let store = house.open().await;
+    let settings = AuditSettings {
+        commit_within: Duration::from_millis(50),
+        ..AuditSettings::default()
+    };
+    let (writer, thread, acknowledged) = writer(&store, settings);
+    let mut other = house.raw().await;
+    let _lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    writer.submit(record(1, false)).await.unwrap();
+    drop(writer);
+    thread.join().unwrap();
+    assert!(
+        acknowledged.try_iter().next().is_none(),
+        "what is not on disk is not acknowledged"
+    );
+}

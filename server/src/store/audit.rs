@@ -26,6 +26,8 @@ use super::{Store, StoreError};
 const PAGE: u32 = 1_000;
 /// Pause before records that could not be written are tried again.
 const RETRY: Duration = Duration::from_millis(200);
+/// Tries once nobody sends any more: the process must be able to end without its database.
+const TRIES_AT_THE_END: u32 = 25;
 
 /// Bounds of the writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,7 @@ struct Attempt {
 
 impl<F: FnMut(Acknowledged)> Writer<F> {
     async fn run(&mut self, mut records: mpsc::Receiver<Record>) {
+        let mut tries_at_the_end = TRIES_AT_THE_END;
         loop {
             if self.kept.is_empty() {
                 match records.recv().await {
@@ -183,8 +186,15 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
             self.connection = None;
             tracing::error!(%why, waiting = self.kept.len(), "audit records could not be committed");
             self.give_up_durable(&why);
-            if records.is_closed() && records.is_empty() && self.kept.is_empty() {
-                break;
+            if records.is_closed() {
+                tries_at_the_end -= 1;
+                if tries_at_the_end == 0 {
+                    tracing::error!(
+                        lost = self.kept.len(),
+                        "audit records lost: the database stayed away at the end"
+                    );
+                    break;
+                }
             }
             tokio::time::sleep(RETRY).await;
         }
