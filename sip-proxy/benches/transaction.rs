@@ -159,15 +159,15 @@ fn transactions(c: &mut Criterion) {
     for others in [10, 10_000] {
         let mut world = World::new(others);
         c.bench_function(&format!("server/options among {others}"), |b| {
-            b.iter(|| world.serve("OPTIONS"))
+            b.iter(|| world.serve("OPTIONS"));
         });
         let mut world = World::new(others);
         c.bench_function(&format!("server/invite among {others}"), |b| {
-            b.iter(|| world.serve("INVITE"))
+            b.iter(|| world.serve("INVITE"));
         });
         let mut world = World::new(others);
         c.bench_function(&format!("client/options among {others}"), |b| {
-            b.iter(|| world.ask())
+            b.iter(|| world.ask());
         });
     }
 }
