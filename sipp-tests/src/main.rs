@@ -12,7 +12,11 @@
     clippy::disallowed_types,
     reason = "drives processes and sockets; nothing here is linked into the server"
 )]
-#![allow(missing_docs, unreachable_pub, reason = "a binary; its interface is --help")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "a binary; its interface is --help"
+)]
 
 mod actor;
 mod baresip;

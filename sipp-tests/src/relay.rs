@@ -1,4 +1,4 @@
-//! The station's relay: a small HTTP server that wants basic credentials and remembers when it was driven.
+//! The station's relay: a small HTTP server that wants digest credentials (RFC 7616) and remembers when it was driven.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use md5::{Digest as _, Md5};
 
-/// Credentials the configuration gives the server for the relay: made up per run, in base64 for comparison.
+/// Credentials the configuration gives the server for the relay: made up per run.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// User.
@@ -45,15 +46,12 @@ impl Relay {
             user: "station".into(),
             password: format!("relay-{}", address.port()),
         };
-        let wanted = format!(
-            "basic {}",
-            base64(format!("{}:{}", credentials.user, credentials.password).as_bytes())
-        );
         let log = Arc::clone(&driven);
+        let known = credentials.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, wanted) = (Arc::clone(&log), wanted.clone());
-                std::thread::spawn(move || serve(&stream, &log, &wanted));
+                let (log, known) = (Arc::clone(&log), known.clone());
+                std::thread::spawn(move || serve(&stream, &log, &known));
             }
         });
         Ok(Self {
@@ -73,10 +71,11 @@ impl Relay {
 }
 
 /// Answers the requests of one connection until it closes.
-fn serve(stream: &TcpStream, driven: &Mutex<Vec<Driven>>, wanted: &str) {
+fn serve(stream: &TcpStream, driven: &Mutex<Vec<Driven>>, known: &Credentials) {
     let mut reader = BufReader::new(stream);
+    let mut writer = stream;
     loop {
-        let (mut first, mut authorised) = (String::new(), false);
+        let (mut first, mut authorization) = (String::new(), String::new());
         loop {
             let mut line = String::new();
             match reader.read_line(&mut line) {
@@ -90,28 +89,25 @@ fn serve(stream: &TcpStream, driven: &Mutex<Vec<Driven>>, wanted: &str) {
             if first.is_empty() {
                 line.clone_into(&mut first);
             }
-            if let Some((name, value)) = line.split_once(':') {
-                let scheme = value
-                    .trim()
-                    .get(..6)
-                    .map(str::to_ascii_lowercase)
-                    .unwrap_or_default();
-                let value = format!("{scheme}{}", value.trim().get(6..).unwrap_or_default());
-                authorised |= name.eq_ignore_ascii_case("authorization") && value == wanted;
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("authorization")
+            {
+                value.trim().clone_into(&mut authorization);
             }
         }
-        let trigger = first.contains("/api/switch/ctrl") || first.contains("/relay");
-        let status = match (authorised, trigger) {
-            (false, _) => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"station\"",
+        let trigger = first.contains("/api/switch/ctrl");
+        let status = match (authorised(&first, &authorization, known), trigger) {
+            (false, _) => CHALLENGE,
             (true, false) => "404 Not Found",
             (true, true) => {
+                let hit = Driven {
+                    at: Instant::now(),
+                    line: first.clone(),
+                };
                 driven
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(Driven {
-                        at: Instant::now(),
-                        line: first.clone(),
-                    });
+                    .push(hit);
                 "200 OK"
             }
         };
@@ -120,45 +116,76 @@ fn serve(stream: &TcpStream, driven: &Mutex<Vec<Driven>>, wanted: &str) {
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
-        let mut writer = stream;
         if writer.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let index = (word >> (18 - 6 * place) & 63) as usize;
-            text.push(if place <= chunk.len() {
-                char::from(ALPHABET[index])
-            } else {
-                '='
-            });
-        }
-    }
-    text
+/// Status line and challenge for those who have not proved the password.
+const CHALLENGE: &str = "401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"station\", nonce=\"c0ffee\", qop=\"auth\"";
+
+/// Does the Authorization value prove the password for this request?
+fn authorised(first: &str, authorization: &str, known: &Credentials) -> bool {
+    let value = |name: &str| {
+        let mut parts = authorization.split([' ', ',']);
+        let rest = parts.find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))?;
+        Some(rest.trim_matches('"').to_owned())
+    };
+    let proof = (
+        value("uri"),
+        value("nc"),
+        value("cnonce"),
+        value("response"),
+    );
+    let (Some(uri), Some(nc), Some(cnonce), Some(response)) = proof else {
+        return false;
+    };
+    let mut words = first.split(' ');
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let one = md5(&format!("{}:station:{}", known.user, known.password));
+    let two = md5(&format!("{method}:{uri}"));
+    uri == target && response == md5(&format!("{one}:c0ffee:{nc}:{cnonce}:auth:{two}"))
+}
+
+/// MD5 of a text in hexadecimal, as digest authentication uses it.
+pub fn md5(text: &str) -> String {
+    Md5::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn base64_of_rfc_4648_section_10() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(super::base64(plain.as_bytes()), coded);
-        }
+    fn md5_of_rfc_1321() {
+        assert_eq!(md5("abc"), "900150983cd24fb0d6963f7d28e17f72");
+    }
+
+    #[test]
+    fn only_the_right_password_for_this_request_is_authorised() {
+        let known = Credentials {
+            user: "station".into(),
+            password: "p".into(),
+        };
+        let (one, two) = (md5("station:station:p"), md5("GET:/api/switch/ctrl"));
+        let response = md5(&format!("{one}:c0ffee:00000001:x:auth:{two}"));
+        let value = format!(
+            "Digest username=\"station\", uri=\"/api/switch/ctrl\", nc=00000001, cnonce=\"x\", response=\"{response}\""
+        );
+        assert!(authorised("GET /api/switch/ctrl HTTP/1.1", &value, &known));
+        assert!(!authorised("GET /api/other HTTP/1.1", &value, &known));
+        assert!(!authorised("GET /api/switch/ctrl HTTP/1.1", "", &known));
+        let other = Credentials {
+            password: "q".into(),
+            ..known
+        };
+        assert!(!authorised("GET /api/switch/ctrl HTTP/1.1", &value, &other));
     }
 }
