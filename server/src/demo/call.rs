@@ -66,7 +66,9 @@ async fn ring(phone: &mut Phone, sockets: Sockets) -> anyhow::Result<(Progress, 
     let offer = negotiation.offer(None);
     let (answer, _, progress) = phone.call("desk", offer).await?;
     phone.flush().await?;
-    negotiation.receive_answer(answer.body()).context("the answer's SDP")?;
+    negotiation
+        .receive_answer(answer.body())
+        .context("the answer's SDP")?;
     let config = agreed(&negotiation)?;
     let codec = config.codec;
     let mut audio = Audio::start(sockets, config, VISITOR, DESK)?;
@@ -74,7 +76,14 @@ async fn ring(phone: &mut Phone, sockets: Sockets) -> anyhow::Result<(Progress, 
     heard?;
     ended?;
     let (stats, packets) = audio.stop().await?;
-    Ok((progress, Heard { codec, stats, packets }))
+    Ok((
+        progress,
+        Heard {
+            codec,
+            stats,
+            packets,
+        },
+    ))
 }
 
 struct Called {
@@ -84,19 +93,32 @@ struct Called {
     heard: Heard,
 }
 
-async fn answer(phone: &mut Phone, sockets: Sockets, relay: &mut mpsc::Receiver<Instant>) -> anyhow::Result<Called> {
+async fn answer(
+    phone: &mut Phone,
+    sockets: Sockets,
+    relay: &mut mpsc::Receiver<Instant>,
+) -> anyhow::Result<Called> {
     let (tx, invite, flow) = phone.wait_for(Method::Invite).await?;
     let rung = Instant::now();
     let tag = "demo-desk";
-    let mut dialog =
-        Dialog::from_request(&invite, tag, flow).map_err(|reject| anyhow!("no dialog: {}", reject.reason))?;
-    phone.respond(tx, OutgoingResponse::new(180).with_to_tag(tag).with_contact(phone.contact()));
+    let mut dialog = Dialog::from_request(&invite, tag, flow)
+        .map_err(|reject| anyhow!("no dialog: {}", reject.reason))?;
+    phone.respond(
+        tx,
+        OutgoingResponse::new(180)
+            .with_to_tag(tag)
+            .with_contact(phone.contact()),
+    );
     phone.flush().await?;
     let mut negotiation = negotiation(Codec::Opus, &sockets);
-    negotiation.receive_offer(invite.body()).context("the offer's SDP")?;
+    negotiation
+        .receive_offer(invite.body())
+        .context("the offer's SDP")?;
     let body: Bytes = negotiation.answer(None).context("no codec in common")?;
     tokio::time::sleep(RINGS).await;
-    let response = OutgoingResponse::new(200).with_to_tag(tag).with_contact(phone.contact());
+    let response = OutgoingResponse::new(200)
+        .with_to_tag(tag)
+        .with_contact(phone.contact());
     phone.respond(tx, response.with_body("application/sdp", body));
     phone.wait_for_ack(tx).await?;
     let config = agreed(&negotiation)?;
@@ -113,14 +135,29 @@ async fn answer(phone: &mut Phone, sockets: Sockets, relay: &mut mpsc::Receiver<
     tokio::time::sleep(Duration::from_millis(500)).await;
     phone.hang_up(&mut dialog).await?;
     let (stats, packets) = audio.stop().await?;
-    Ok(Called { rung, pressed, driven, heard: Heard { codec, stats, packets } })
+    Ok(Called {
+        rung,
+        pressed,
+        driven,
+        heard: Heard {
+            codec,
+            stats,
+            packets,
+        },
+    })
 }
 
 fn negotiation(codec: Codec, sockets: &Sockets) -> Negotiation {
-    let profile = LegProfile { codecs: vec![codec], ..LegProfile::default() };
+    let profile = LegProfile {
+        codecs: vec![codec],
+        ..LegProfile::default()
+    };
     Negotiation::new(profile, sockets.lease, 1)
 }
 
 fn agreed(negotiation: &Negotiation) -> anyhow::Result<LegConfig> {
-    negotiation.agreed().cloned().context("offer and answer agree on nothing")
+    negotiation
+        .agreed()
+        .cloned()
+        .context("offer and answer agree on nothing")
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use media_bridge::codec::{Decode, Rate, decoder};
 use media_bridge::{
-    Bridge, BridgeConfig, Codec, Command, Component, Event, Input, Lease, LeaseId, LegConfig, LegId, LegStats,
-    Output, Pacing, Prompt, Tone,
+    Bridge, BridgeConfig, Codec, Command, Component, Event, Input, Lease, LeaseId, LegConfig,
+    LegId, LegStats, Output, Pacing, Prompt, Tone,
 };
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
@@ -35,7 +35,12 @@ impl Sockets {
             if address.port() % 2 == 0
                 && let Ok(rtcp) = UdpSocket::bind(SocketAddr::new(ip, address.port() + 1)).await
             {
-                let lease = Lease { id: LeaseId(1), worker: 0, rtp: address, advertise: ip };
+                let lease = Lease {
+                    id: LeaseId(1),
+                    worker: 0,
+                    rtp: address,
+                    advertise: ip,
+                };
                 return Ok(Self { rtp, rtcp, lease });
             }
         }
@@ -52,24 +57,58 @@ pub(super) struct Audio {
 
 impl Audio {
     /// Plays a tone of `play` Hz and listens for one of `listen` Hz.
-    pub(super) fn start(sockets: Sockets, config: LegConfig, play: f32, listen: f32) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        sockets: Sockets,
+        config: LegConfig,
+        play: f32,
+        listen: f32,
+    ) -> anyhow::Result<Self> {
         let (commands, orders) = mpsc::channel(16);
         let (loudness, heard) = watch::channel(0);
         let (finished, done) = mpsc::channel(1);
         let ear = Ear::new(&config, listen)?;
         let name: Arc<str> = Arc::from("tone");
-        let prompts = BTreeMap::from([(Arc::clone(&name), Prompt { rate: Rate::Hz8000, pcm: tone(play).into() })]);
+        let prompts = BTreeMap::from([(
+            Arc::clone(&name),
+            Prompt {
+                rate: Rate::Hz8000,
+                pcm: tone(play).into(),
+            },
+        )]);
         let bridge = Bridge::new(
-            BridgeConfig { prompts: Arc::new(prompts), ..BridgeConfig::default() },
+            BridgeConfig {
+                prompts: Arc::new(prompts),
+                ..BridgeConfig::default()
+            },
             crate::shell::system_rng(),
         );
-        let mut set = Set { sockets, bridge, ear, loudness, finished };
+        let mut set = Set {
+            sockets,
+            bridge,
+            ear,
+            loudness,
+            finished,
+        };
         tokio::spawn(async move {
-            set.feed(Input::Command(Command::Open { leg: LEG, config, feeds_keys: false })).await;
-            set.feed(Input::Command(Command::Play { leg: LEG, tone: Tone::Prompt(name), repeat: true })).await;
+            set.feed(Input::Command(Command::Open {
+                leg: LEG,
+                config,
+                feeds_keys: false,
+            }))
+            .await;
+            set.feed(Input::Command(Command::Play {
+                leg: LEG,
+                tone: Tone::Prompt(name),
+                repeat: true,
+            }))
+            .await;
             set.run(orders).await;
         });
-        Ok(Self { commands, heard, done })
+        Ok(Self {
+            commands,
+            heard,
+            done,
+        })
     }
 
     /// Waits until the other phone's tone was heard in `packets` packets.
@@ -84,13 +123,24 @@ impl Audio {
     /// Presses a key.
     pub(super) async fn press(&self, digit: char) -> anyhow::Result<()> {
         let digits = digit.to_string();
-        Ok(self.commands.send(Command::SendDigits { leg: LEG, digits, pacing: Pacing::default() }).await?)
+        Ok(self
+            .commands
+            .send(Command::SendDigits {
+                leg: LEG,
+                digits,
+                pacing: Pacing::default(),
+            })
+            .await?)
     }
 
     /// Ends the audio and tells what was sent and heard.
     pub(super) async fn stop(mut self) -> anyhow::Result<(LegStats, u32)> {
         self.commands.send(Command::Close { leg: LEG }).await?;
-        let stats = self.done.recv().await.context("the audio ended without its counts")?;
+        let stats = self
+            .done
+            .recv()
+            .await
+            .context("the audio ended without its counts")?;
         let heard = *self.heard.borrow();
         Ok((stats, heard))
     }
@@ -109,7 +159,10 @@ impl Set {
     async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
         let (mut rtp, mut rtcp) = (vec![0; 2048], vec![0; 2048]);
         loop {
-            let due = self.bridge.next_timeout().unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+            let due = self
+                .bridge
+                .next_timeout()
+                .unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
             tokio::select! {
                 Ok((length, from)) = self.sockets.rtp.recv_from(&mut rtp) => {
                     let Some(bytes) = rtp.get_mut(..length) else { continue };
@@ -134,7 +187,12 @@ impl Set {
     async fn feed(&mut self, input: Input<'_>) {
         for output in self.bridge.handle(Instant::now(), input) {
             match output {
-                Output::Send { component, to, bytes, .. } => {
+                Output::Send {
+                    component,
+                    to,
+                    bytes,
+                    ..
+                } => {
                     let socket = match component {
                         Component::Rtp => &self.sockets.rtp,
                         Component::Rtcp => &self.sockets.rtcp,
@@ -153,7 +211,9 @@ impl Set {
 
 /// One second of a tone.
 fn tone(hz: f32) -> Vec<i16> {
-    (0..8_000_u16).map(|n| ((TAU * hz * f32::from(n) / 8_000.0).sin() * 8_000.0) as i16).collect()
+    (0..8_000_u16)
+        .map(|n| ((TAU * hz * f32::from(n) / 8_000.0).sin() * 8_000.0) as i16)
+        .collect()
 }
 
 /// Hears one tone in the packets of one codec.
@@ -167,17 +227,33 @@ struct Ear {
 impl Ear {
     fn new(config: &LegConfig, hz: f32) -> anyhow::Result<Self> {
         // All our codecs decode to 8 kHz, where both tones are.
-        let decoder = decoder(config.codec, if config.codec == Codec::Opus { Rate::Hz8000 } else { Rate::Hz8000 })?;
-        Ok(Self { decoder, payload: config.receive_payload, hz, pcm: vec![0; 8 * 120] })
+        let decoder = decoder(
+            config.codec,
+            if config.codec == Codec::Opus {
+                Rate::Hz8000
+            } else {
+                Rate::Hz8000
+            },
+        )?;
+        Ok(Self {
+            decoder,
+            payload: config.receive_payload,
+            hz,
+            pcm: vec![0; 8 * 120],
+        })
     }
 
     /// Whether most of a packet's energy is the tone.
     fn listen(&mut self, packet: &[u8]) -> bool {
-        let (Some(second), Some(payload)) = (packet.get(1), packet.get(12..)) else { return false };
+        let (Some(second), Some(payload)) = (packet.get(1), packet.get(12..)) else {
+            return false;
+        };
         if second & 0x7f != self.payload {
             return false;
         }
-        let Ok(samples) = self.decoder.decode(payload, &mut self.pcm) else { return false };
+        let Ok(samples) = self.decoder.decode(payload, &mut self.pcm) else {
+            return false;
+        };
         let pcm = self.pcm.get(..samples).unwrap_or_default();
         share_of_tone(pcm, self.hz) > 0.5
     }

@@ -41,16 +41,25 @@ pub fn run(args: DemoArgs) -> anyhow::Result<bool> {
 
 async fn demo(args: DemoArgs) -> anyhow::Result<bool> {
     let mut signals = Signals::new()?;
-    let listen = site::free(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
-    if listen.port() != args.listen.port() {
-        say(&format!("{} is taken; listening on {listen} instead.", args.listen))?;
+    let listen =
+        site::free(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
+    if listen.port() != args.listen.port() && args.listen.port() != 0 {
+        say(&format!(
+            "{} is taken; listening on {listen} instead.",
+            args.listen
+        ))?;
     }
     let home = site::Home::open(args.data)?;
     let relay_password = password()?;
     let mut relay = relay::start(relay_password.clone()).await?;
     let config = site::write(&home.path, listen, relay.address, &relay_password)?;
     let loaded = files::load(&config)?;
-    let store = Store::open(&loaded.conf.store, &loaded.conf.site.name, &loaded.conf.site.realm).await?;
+    let store = Store::open(
+        &loaded.conf.store,
+        &loaded.conf.site.name,
+        &loaded.conf.site.realm,
+    )
+    .await?;
     let passwords = site::move_in(&store).await?;
     store.close().await;
 
@@ -59,7 +68,10 @@ async fn demo(args: DemoArgs) -> anyhow::Result<bool> {
     let server = SocketAddr::new(reachable(listen.ip()), listen.port());
     let account = |user: &str| Account {
         user: user.to_owned(),
-        password: passwords.get(user).cloned().unwrap_or_else(|| Secret::new("")),
+        password: passwords
+            .get(user)
+            .cloned()
+            .unwrap_or_else(|| Secret::new("")),
         domain: site::DOMAIN.to_owned(),
     };
     let outcome = tokio::select! {
@@ -85,7 +97,10 @@ async fn make_call(
 ) -> anyhow::Result<Seen> {
     let mut visitor = Phone::new(lobby, server).await?;
     let mut desk = Phone::new(desk, server).await?;
-    visitor.register(300).await.context("the visitor's door station")?;
+    visitor
+        .register(300)
+        .await
+        .context("the visitor's door station")?;
     desk.register(300).await.context("the desk phone")?;
     let seen = call::make(&mut visitor, &mut desk, &mut relay.driven, server.ip()).await?;
     // From here on the door and the desk are the user's own phones.
@@ -95,8 +110,15 @@ async fn make_call(
 }
 
 /// Prints what happened. `false` when the call failed or the log does not verify.
-async fn tell(outcome: anyhow::Result<Seen>, ended: &mut mpsc::Receiver<Ended>, store: &Store) -> anyhow::Result<bool> {
-    let story = tokio::time::timeout(Duration::from_secs(3), ended.recv()).await.ok().flatten();
+async fn tell(
+    outcome: anyhow::Result<Seen>,
+    ended: &mut mpsc::Receiver<Ended>,
+    store: &Store,
+) -> anyhow::Result<bool> {
+    let story = tokio::time::timeout(Duration::from_secs(3), ended.recv())
+        .await
+        .ok()
+        .flatten();
     match &story {
         Some(ended) => say(&ended.story.join("\n"))?,
         None => say("The server told no story of the call.")?,
@@ -113,7 +135,10 @@ async fn tell(outcome: anyhow::Result<Seen>, ended: &mut mpsc::Receiver<Ended>, 
     };
     let chain = store.verify(None).await?;
     match &chain {
-        Ok(summary) => say(&format!("Audit chain verified: {} records.", summary.records))?,
+        Ok(summary) => say(&format!(
+            "Audit chain verified: {} records.",
+            summary.records
+        ))?,
         Err(fault) => say(&format!("The audit chain is broken: {fault}"))?,
     }
     Ok(good && chain.is_ok() && story.is_some())
@@ -121,15 +146,30 @@ async fn tell(outcome: anyhow::Result<Seen>, ended: &mut mpsc::Receiver<Ended>, 
 
 fn latencies(seen: &Seen) -> std::io::Result<()> {
     let after = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
-        (Some(from), Some(to)) => format!("{:.1} ms", to.saturating_duration_since(from).as_secs_f64() * 1_000.0),
+        (Some(from), Some(to)) => format!(
+            "{:.1} ms",
+            to.saturating_duration_since(from).as_secs_f64() * 1_000.0
+        ),
         _ => "-".to_owned(),
     };
     let sent = seen.progress.sent;
     say("")?;
-    say(&format!("INVITE → desk has it    {}", after(sent, Some(seen.rung))))?;
-    say(&format!("INVITE → visitor rings  {}", after(sent, seen.progress.ringing)))?;
-    say(&format!("INVITE → answer         {} (the desk lets it ring for 300 ms)", after(sent, seen.progress.answered)))?;
-    say(&format!("digit 9 → relay         {}", after(Some(seen.pressed), Some(seen.driven))))?;
+    say(&format!(
+        "INVITE → desk has it    {}",
+        after(sent, Some(seen.rung))
+    ))?;
+    say(&format!(
+        "INVITE → visitor rings  {}",
+        after(sent, seen.progress.ringing)
+    ))?;
+    say(&format!(
+        "INVITE → answer         {} (the desk lets it ring for 300 ms)",
+        after(sent, seen.progress.answered)
+    ))?;
+    say(&format!(
+        "digit 9 → relay         {}",
+        after(Some(seen.pressed), Some(seen.driven))
+    ))?;
     for (who, heard) in [("visitor", &seen.visitor), ("desk", &seen.desk)] {
         say(&hearing(who, heard))?;
     }
@@ -147,18 +187,33 @@ fn hearing(who: &str, heard: &Heard) -> String {
 }
 
 /// Lines to type into a SIP phone.
-fn accounts(server: SocketAddr, passwords: &std::collections::BTreeMap<String, Secret>) -> std::io::Result<()> {
+fn accounts(
+    server: SocketAddr,
+    passwords: &std::collections::BTreeMap<String, Secret>,
+) -> std::io::Result<()> {
     say("")?;
     say("Register phones here (the domain is the server; UDP or TCP):")?;
-    say(&format!("{:<12}{:<24}{:<12}{:<20}transport", "what", "server", "user", "password"))?;
-    for (user, what) in
-        [("desk-1", "desk"), ("desk-2", "desk"), ("anna-app", "unit 101"), ("lobby", "door")]
-    {
+    say(&format!(
+        "{:<12}{:<24}{:<12}{:<20}transport",
+        "what", "server", "user", "password"
+    ))?;
+    for (user, what) in [
+        ("desk-1", "desk"),
+        ("desk-2", "desk"),
+        ("anna-app", "unit 101"),
+        ("lobby", "door"),
+    ] {
         if let Some(password) = passwords.get(user) {
-            say(&format!("{what:<12}{:<24}{user:<12}{:<20}udp", server.to_string(), password.expose()))?;
+            say(&format!(
+                "{what:<12}{:<24}{user:<12}{:<20}udp",
+                server.to_string(),
+                password.expose()
+            ))?;
         }
     }
-    say("From the door dial `desk` or `101`; whoever answers presses 9 to open. From a desk phone dial `101`.")?;
+    say(
+        "From the door dial `desk` or `101`; whoever answers presses 9 to open. From a desk phone dial `101`.",
+    )?;
     say("Ctrl-C ends.")
 }
 

@@ -10,8 +10,8 @@ use conf::Secret;
 use sip_proxy::digest::client::{self, Secret as Proof};
 use sip_proxy::message::HeaderName;
 use sip_proxy::{
-    Body, ClientTx, Dialog, Endpoint, EndpointConfig, Flow, Input, Message, Method, Output, OutgoingRequest,
-    OutgoingResponse, ServerTx, Transport,
+    Body, ClientTx, Dialog, Endpoint, EndpointConfig, Flow, Input, Message, Method,
+    OutgoingRequest, OutgoingResponse, Output, ServerTx, Transport,
 };
 use tokio::net::UdpSocket;
 
@@ -48,10 +48,26 @@ pub(super) struct Progress {
 impl Phone {
     pub(super) async fn new(account: Account, server: SocketAddr) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0)).await?;
-        let flow = Flow { transport: Transport::Udp, local: socket.local_addr()?, remote: server, connection: None };
-        let config = EndpointConfig { server_name: "Doorward-demo".to_owned(), ..EndpointConfig::default() };
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: socket.local_addr()?,
+            remote: server,
+            connection: None,
+        };
+        let config = EndpointConfig {
+            server_name: "Doorward-demo".to_owned(),
+            ..EndpointConfig::default()
+        };
         let endpoint = Endpoint::new(config, crate::shell::system_rng());
-        Ok(Self { account, flow, socket, endpoint, outputs: VecDeque::new(), next_tx: 1, serial: 0 })
+        Ok(Self {
+            account,
+            flow,
+            socket,
+            endpoint,
+            outputs: VecDeque::new(),
+            next_tx: 1,
+            serial: 0,
+        })
     }
 
     pub(super) fn contact(&self) -> String {
@@ -59,12 +75,15 @@ impl Phone {
     }
 
     fn feed(&mut self, input: Input) {
-        self.outputs.extend(self.endpoint.handle(Instant::now(), input));
+        self.outputs
+            .extend(self.endpoint.handle(Instant::now(), input));
     }
 
     /// The next thing the endpoint has for its user.
     pub(super) async fn event(&mut self) -> anyhow::Result<Output> {
-        tokio::time::timeout(PATIENCE, self.next_event()).await.context("nothing happened in time")?
+        tokio::time::timeout(PATIENCE, self.next_event())
+            .await
+            .context("nothing happened in time")?
     }
 
     async fn next_event(&mut self) -> anyhow::Result<Output> {
@@ -76,7 +95,10 @@ impl Phone {
                 }
                 Some(output) => return Ok(output),
                 None => {
-                    let due = self.endpoint.next_timeout().unwrap_or_else(|| Instant::now() + PATIENCE);
+                    let due = self
+                        .endpoint
+                        .next_timeout()
+                        .unwrap_or_else(|| Instant::now() + PATIENCE);
                     tokio::select! {
                         received = self.socket.recv_from(&mut buffer) => {
                             let (length, remote) = received?;
@@ -118,29 +140,50 @@ impl Phone {
         let domain = self.account.domain.clone();
         let to = format!("<sip:{}@{domain}>", self.account.user);
         let mut request = self.request(Method::Register, format!("sip:{domain}"), to);
-        request.headers.push((HeaderName::Expires, expires.to_string()));
+        request
+            .headers
+            .push((HeaderName::Expires, expires.to_string()));
         let (response, _) = self.transact(request, &mut Progress::default()).await?;
         match response.status() {
             Some(200) => Ok(()),
-            status => bail!("REGISTER of {} was answered {status:?} {}", self.account.user, response.reason()),
+            status => bail!(
+                "REGISTER of {} was answered {status:?} {}",
+                self.account.user,
+                response.reason()
+            ),
         }
     }
 
     /// Calls `user` with an offer; gives the answer's message, the dialog and when what happened.
-    pub(super) async fn call(&mut self, user: &str, offer: Bytes) -> anyhow::Result<(Message, Dialog, Progress)> {
+    pub(super) async fn call(
+        &mut self,
+        user: &str,
+        offer: Bytes,
+    ) -> anyhow::Result<(Message, Dialog, Progress)> {
         let uri = format!("sip:{user}@{}", self.account.domain);
         let mut request = self.request(Method::Invite, uri.clone(), format!("<{uri}>"));
-        request.body = Some(Body { content_type: "application/sdp".to_owned(), bytes: offer });
+        request.body = Some(Body {
+            content_type: "application/sdp".to_owned(),
+            bytes: offer,
+        });
         let mut progress = Progress::default();
         let (response, sent) = self.transact(request, &mut progress).await?;
         if response.status() != Some(200) {
-            bail!("INVITE to {user} was answered {:?} {}", response.status(), response.reason());
+            bail!(
+                "INVITE to {user} was answered {:?} {}",
+                response.status(),
+                response.reason()
+            );
         }
         progress.answered = Some(Instant::now());
         let dialog = Dialog::from_response(&sent, &response, self.flow)
             .map_err(|reject| anyhow::anyhow!("the 200 makes no dialog: {}", reject.reason))?;
         let invite = ClientTx(self.next_tx - 1);
-        self.feed(Input::Ack { request: dialog.ack(sent.cseq), to: self.flow, invite });
+        self.feed(Input::Ack {
+            request: dialog.ack(sent.cseq),
+            to: self.flow,
+            invite,
+        });
         Ok((response, dialog, progress))
     }
 
@@ -155,18 +198,26 @@ impl Phone {
         loop {
             let tx = ClientTx(self.next_tx);
             self.next_tx += 1;
-            self.feed(Input::Request { tx, request: request.clone(), to: self.flow });
+            self.feed(Input::Request {
+                tx,
+                request: request.clone(),
+                to: self.flow,
+            });
             let response = self.final_response(tx, progress).await?;
             let (challenge, answer) = match response.status() {
                 Some(401) => (HeaderName::WwwAuthenticate, HeaderName::Authorization),
-                Some(407) => (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization),
+                Some(407) => (
+                    HeaderName::ProxyAuthenticate,
+                    HeaderName::ProxyAuthorization,
+                ),
                 _ => return Ok((response, request)),
             };
             if challenged {
                 return Ok((response, request));
             }
             challenged = true;
-            let credentials = self.answer(&request, response.header(&challenge).unwrap_or_default())?;
+            let credentials =
+                self.answer(&request, response.header(&challenge).unwrap_or_default())?;
             request.cseq += 1;
             request.headers.push((answer, credentials));
             progress.sent = Some(Instant::now());
@@ -175,12 +226,21 @@ impl Phone {
 
     fn answer(&mut self, request: &OutgoingRequest, challenge: &str) -> anyhow::Result<String> {
         let cnonce = self.random();
-        let what = client::Request { method: request.method.as_str(), uri: &request.uri, cnonce: &cnonce, nc: 1 };
+        let what = client::Request {
+            method: request.method.as_str(),
+            uri: &request.uri,
+            cnonce: &cnonce,
+            nc: 1,
+        };
         let proof = Proof::Password(self.account.password.expose());
         Ok(client::answer(challenge, &self.account.user, proof, &what)?)
     }
 
-    async fn final_response(&mut self, wanted: ClientTx, progress: &mut Progress) -> anyhow::Result<Message> {
+    async fn final_response(
+        &mut self,
+        wanted: ClientTx,
+        progress: &mut Progress,
+    ) -> anyhow::Result<Message> {
         loop {
             match self.event().await? {
                 Output::Response { tx, message, .. } if tx == wanted => match message.status() {
@@ -197,7 +257,10 @@ impl Phone {
     }
 
     /// Waits for the next request of this method.
-    pub(super) async fn wait_for(&mut self, method: Method) -> anyhow::Result<(ServerTx, Message, Flow)> {
+    pub(super) async fn wait_for(
+        &mut self,
+        method: Method,
+    ) -> anyhow::Result<(ServerTx, Message, Flow)> {
         loop {
             if let Output::Request { tx, message, flow } = self.event().await? {
                 if *message.method() == method {
@@ -226,7 +289,9 @@ impl Phone {
     /// Sends what waits without waiting for more.
     pub(super) async fn flush(&mut self) -> anyhow::Result<()> {
         while let Some(output) = self.outputs.front() {
-            let Output::Transmit { flow, bytes } = output else { return Ok(()) };
+            let Output::Transmit { flow, bytes } = output else {
+                return Ok(());
+            };
             self.socket.send_to(bytes, flow.remote).await?;
             self.outputs.pop_front();
         }

@@ -35,17 +35,36 @@ pub(super) async fn start(password: Secret) -> std::io::Result<Relay> {
     let address = listener.local_addr()?;
     let (sender, driven) = mpsc::channel(16);
     let nonce = format!("{:016x}", crate::shell::system_rng().next_u64());
-    let challenge = format!("Digest realm=\"relay\", qop=\"auth\", algorithm=SHA-256, nonce=\"{nonce}\"");
-    let station = Arc::new(Station { password, challenge, driven: sender });
-    let router = Router::new().route("/relay/main", get(open)).with_state(station);
-    drop(tokio::spawn(async move { axum::serve(listener, router).await }));
+    let challenge =
+        format!("Digest realm=\"relay\", qop=\"auth\", algorithm=SHA-256, nonce=\"{nonce}\"");
+    let station = Arc::new(Station {
+        password,
+        challenge,
+        driven: sender,
+    });
+    let router = Router::new()
+        .route("/relay/main", get(open))
+        .with_state(station);
+    drop(tokio::spawn(
+        async move { axum::serve(listener, router).await },
+    ));
     Ok(Relay { address, driven })
 }
 
 async fn open(State(station): State<Arc<Station>>, request: Request) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !given.is_some_and(|given| station.knows(given, request.uri().path_and_query().map_or("", |uri| uri.as_str())))
-    {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    if !given.is_some_and(|given| {
+        station.knows(
+            given,
+            request
+                .uri()
+                .path_and_query()
+                .map_or("", |uri| uri.as_str()),
+        )
+    }) {
         let challenge = [(header::WWW_AUTHENTICATE, station.challenge.clone())];
         return (StatusCode::UNAUTHORIZED, challenge, "").into_response();
     }
@@ -56,9 +75,18 @@ async fn open(State(station): State<Arc<Station>>, request: Request) -> Response
 impl Station {
     /// The client's answer computed again from what it says of itself, and compared.
     fn knows(&self, given: &str, uri: &str) -> bool {
-        let (Some(cnonce), Some(nc)) = (parameter(given, "cnonce"), parameter(given, "nc")) else { return false };
-        let Ok(nc) = u32::from_str_radix(nc, 16) else { return false };
-        let request = client::Request { method: "GET", uri, cnonce, nc };
+        let (Some(cnonce), Some(nc)) = (parameter(given, "cnonce"), parameter(given, "nc")) else {
+            return false;
+        };
+        let Ok(nc) = u32::from_str_radix(nc, 16) else {
+            return false;
+        };
+        let request = client::Request {
+            method: "GET",
+            uri,
+            cnonce,
+            nc,
+        };
         let proof = Proof::Password(self.password.expose());
         client::answer(&self.challenge, USER, proof, &request)
             .is_ok_and(|right| parameter(&right, "response") == parameter(given, "response"))

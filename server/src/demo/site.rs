@@ -35,7 +35,10 @@ impl Home {
             let random = crate::shell::system_rng().next_u64();
             std::env::temp_dir().join(format!("doorward-demo-{random:016x}"))
         });
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)?;
         Ok(Self { path, own })
     }
 }
@@ -88,7 +91,10 @@ pub(super) fn write(
         relay::USER,
         password.expose(),
     );
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home.join("holidays"))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home.join("holidays"))?;
     put(&home.join("plan.kdl"), &plan)?;
     put(&home.join("holidays/cz.ics"), HOLIDAYS)?;
     let path = home.join("doorward.toml");
@@ -97,20 +103,32 @@ pub(super) fn write(
 }
 
 fn output() -> String {
-    format!("output \"main\" driver=\"http\" path=\"{}\" pulse=\"5s\"", relay::PATH)
+    format!(
+        "output \"main\" driver=\"http\" path=\"{}\" pulse=\"5s\"",
+        relay::PATH
+    )
 }
 
 fn put(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let context = || format!("cannot write {}", path.display());
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).with_context(context)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(context)?;
     file.write_all(text.as_bytes()).with_context(context)
 }
 
 /// Puts the building's people and devices into the store, each device with a new password.
 pub(super) async fn move_in(store: &Store) -> anyhow::Result<BTreeMap<String, Secret>> {
-    let unit = Unit { id: "101".to_owned(), flags: Default::default() };
+    let unit = Unit {
+        id: "101".to_owned(),
+        flags: Default::default(),
+    };
     let anna = Person {
         id: "anna".to_owned(),
         name: Redacted::new("Anna"),
@@ -128,7 +146,8 @@ pub(super) async fn move_in(store: &Store) -> anyhow::Result<BTreeMap<String, Se
     let mut passwords = BTreeMap::new();
     let mut devices = Vec::new();
     for (user, owner) in owners {
-        let password = directory::generate().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+        let password =
+            directory::generate().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
         let ha1 = Ha1::of(user, store.realm(), password.expose(), true);
         let account = AccountRow {
             user: user.to_owned(),
@@ -137,10 +156,23 @@ pub(super) async fn move_in(store: &Store) -> anyhow::Result<BTreeMap<String, Se
             ha1_md5: ha1.md5,
             revoked: false,
         };
-        devices.push((Device { id: user.to_owned(), owner, label: None, revoked: false }, account));
+        devices.push((
+            Device {
+                id: user.to_owned(),
+                owner,
+                label: None,
+                revoked: false,
+            },
+            account,
+        ));
         passwords.insert(user.to_owned(), password);
     }
-    let change = Change { units: vec![unit], people: vec![anna], devices, audit: Vec::new() };
+    let change = Change {
+        units: vec![unit],
+        people: vec![anna],
+        devices,
+        audit: Vec::new(),
+    };
     store.apply(&change, jiff::Timestamp::now()).await?;
     Ok(passwords)
 }

@@ -290,3 +290,223 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::extract::Request as Incoming;
+    use axum::http::{StatusCode as Status, header};
+    use axum::response::{IntoResponse, Response as Answer};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A station that answers every request by `answer`, and counts them.
+    async fn station(
+        answer: impl Fn(&Incoming) -> Answer + Clone + Send + Sync + 'static,
+    ) -> (String, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let router = Router::new().fallback(move |request: Incoming| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let answer = answer(&request);
+            async move { answer }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (url, count)
+    }
+
+    fn unlock(auth: HttpAuth) -> HttpUnlock {
+        let mut unlock = conf::station::built_in()
+            .remove("2n")
+            .unwrap()
+            .unlock
+            .http
+            .unwrap();
+        unlock.auth = auth;
+        unlock.success_body = None;
+        unlock.success_status = vec![200];
+        unlock.retries = 1;
+        unlock
+    }
+
+    fn door(url: String) -> Door {
+        Door {
+            url: Some(url),
+            user: Some("doorward".into()),
+            password: Some(Secret::new("swordfish")),
+            tls_pin: None,
+        }
+    }
+
+    async fn drive(unlock: &HttpUnlock, door: &Door, timeout: Duration) -> Outcome {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let values = BTreeMap::from([("switch".to_owned(), "1".to_owned())]);
+        Http::new(std::iter::once(door))
+            .unwrap()
+            .drive(unlock, door, values, timeout)
+            .await
+    }
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn authorization(request: &Incoming) -> Option<String> {
+        request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn basic_credentials_are_sent_unasked_with_the_filled_request() {
+        let (url, count) = station(|request| {
+            let right = authorization(request).as_deref() == Some("Basic ZG9vcndhcmQ6c3dvcmRmaXNo")
+                && request.uri() == "/api/switch/ctrl?switch=1&action=trigger";
+            if right { Status::OK } else { Status::FORBIDDEN }.into_response()
+        })
+        .await;
+        assert_eq!(
+            drive(&unlock(HttpAuth::Basic), &door(url), SOON).await,
+            Outcome::Opened
+        );
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_digest_challenge_is_answered_once_and_the_answer_is_right() {
+        const CHALLENGE: &str = "Digest realm=\"2N\", qop=\"auth\", algorithm=MD5, nonce=\"n1\"";
+        let (url, count) = station(|request| {
+            let given = authorization(request).unwrap_or_default();
+            let part = |name: &str| {
+                let value = given
+                    .split(name)
+                    .nth(1)?
+                    .trim_start_matches('=')
+                    .trim_start_matches('"');
+                Some(value.split([',', '"']).next()?.to_owned())
+            };
+            let right = part("cnonce").is_some_and(|cnonce| {
+                let uri = request.uri().path_and_query().unwrap().as_str();
+                let what = digest::Request {
+                    method: "GET",
+                    uri,
+                    cnonce: &cnonce,
+                    nc: 1,
+                };
+                let right = digest::answer(
+                    CHALLENGE,
+                    "doorward",
+                    digest::Secret::Password("swordfish"),
+                    &what,
+                );
+                right
+                    .unwrap()
+                    .contains(&format!("response=\"{}\"", part("response").unwrap()))
+            });
+            if right {
+                Status::OK.into_response()
+            } else {
+                (
+                    Status::UNAUTHORIZED,
+                    [(header::WWW_AUTHENTICATE, CHALLENGE)],
+                )
+                    .into_response()
+            }
+        })
+        .await;
+        assert_eq!(
+            drive(&unlock(HttpAuth::Digest), &door(url.clone()), SOON).await,
+            Outcome::Opened
+        );
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+        let wrong = Door {
+            password: Some(Secret::new("wrong")),
+            ..door(url)
+        };
+        assert_eq!(
+            drive(&unlock(HttpAuth::Digest), &wrong, SOON).await,
+            Outcome::Refused("HTTP 401".into())
+        );
+        assert_eq!(
+            count.load(Ordering::SeqCst),
+            4,
+            "a wrong password is not tried again"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_refused_and_its_target_never_asked() {
+        let (elsewhere, asked) = station(|_| Status::OK.into_response()).await;
+        let (url, _) = station(move |_| {
+            (
+                Status::FOUND,
+                [(header::LOCATION, format!("{elsewhere}/open"))],
+            )
+                .into_response()
+        })
+        .await;
+        assert_eq!(
+            drive(&unlock(HttpAuth::Basic), &door(url), SOON).await,
+            Outcome::Refused("HTTP 302".into())
+        );
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_status_or_body_is_a_refusal() {
+        let (url, _) = station(|_| (Status::OK, "{\"success\" : false}").into_response()).await;
+        let mut wants_body = unlock(HttpAuth::None);
+        wants_body.success_body = Some("\"success\":true".into());
+        assert_eq!(
+            drive(&wants_body, &door(url), SOON).await,
+            Outcome::Refused("HTTP 200".into())
+        );
+        let (url, _) = station(|_| Status::SERVICE_UNAVAILABLE.into_response()).await;
+        assert_eq!(
+            drive(&unlock(HttpAuth::None), &door(url), SOON).await,
+            Outcome::Refused("HTTP 503".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_station_that_says_nothing_times_out_and_is_not_asked_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let outcome = drive(
+            &unlock(HttpAuth::None),
+            &door(url),
+            Duration::from_millis(200),
+        )
+        .await;
+        assert_eq!(outcome, Outcome::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_station_that_is_gone_is_unreachable_and_the_reason_shows_no_password() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let mut secret_in_path = unlock(HttpAuth::None);
+        secret_in_path.path = "/open?password={password}".into();
+        let Outcome::Unreachable(why) = drive(&secret_in_path, &door(url), SOON).await else {
+            panic!("nobody listens there")
+        };
+        assert!(!why.contains("swordfish"), "{why}");
+        assert!(why.to_lowercase().contains("refused"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_place_is_named() {
+        let mut incomplete = unlock(HttpAuth::None);
+        incomplete.defaults.clear();
+        incomplete.path = "/open?relay={relay}".into();
+        let Outcome::Refused(why) =
+            drive(&incomplete, &door("http://127.0.0.1:9".into()), SOON).await
+        else {
+            panic!("nothing gives a relay")
+        };
+        assert!(why.contains("{relay}"), "{why}");
+    }
+}

@@ -80,16 +80,22 @@ struct Family {
     address: MediaAddress,
     /// Pairs ready to lease, the longest rested first.
     idle: VecDeque<SlotIndex>,
-    /// Next pair of the range never bound so far.
+    /// Next pair of the range never tried so far.
     next: u32,
+    /// Pairs another program held when they were tried; tried again when the range is used up. Bounded by the range.
+    skipped: VecDeque<u16>,
+    /// After a round without success: not before this.
+    retry_at: Option<Instant>,
     /// Leases asked for and not yet given, because the range is used up. Bounded: `want` saturates at `WANT_LIMIT`.
     wanted: usize,
 }
 
 /// More outstanding wishes than this are forgotten: signalling asks again when it runs short.
 const WANT_LIMIT: usize = 1024;
-/// Ports of the range that other programs hold are skipped; so many in a row end one attempt.
-const BIND_ATTEMPTS: u32 = 64;
+/// Pairs tried in one round: another server on the same range may hold hundreds.
+const BIND_ATTEMPTS: usize = 512;
+/// Pause between rounds without success.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The lease book of one worker. `S` is the bound socket pair (a plain value in tests).
 #[derive(Debug)]
@@ -115,6 +121,8 @@ impl<S> Leases<S> {
             address,
             idle: VecDeque::new(),
             next: 0,
+            skipped: VecDeque::new(),
+            retry_at: None,
             wanted: 0,
         };
         Self {
@@ -153,18 +161,19 @@ impl<S> Leases<S> {
         self.end_quarantine(now);
         [false, true]
             .into_iter()
-            .find_map(|ipv6| self.grant_one(ipv6, &mut bind))
+            .find_map(|ipv6| self.grant_one(now, ipv6, &mut bind))
     }
 
     fn grant_one(
         &mut self,
+        now: Instant,
         ipv6: bool,
         bind: &mut impl FnMut(SocketAddr, SlotIndex) -> std::io::Result<S>,
     ) -> Option<Lease> {
         let share = self.share;
         let index = SlotIndex::try_from(self.slots.len()).ok()?;
         let family = self.family(ipv6)?;
-        if family.wanted == 0 {
+        if family.wanted == 0 || family.retry_at.is_some_and(|at| now < at) {
             return None;
         }
         let advertise = family.address.advertise;
@@ -172,7 +181,13 @@ impl<S> Leases<S> {
         let slot = match family.idle.pop_front() {
             Some(slot) => slot,
             None => {
-                let (sockets, rtp) = bind_next(family, share, index, bind)?;
+                let Some((sockets, rtp)) = bind_next(family, share, index, bind) else {
+                    // With nothing left to try, the end of a quarantine is what to wait for.
+                    let more = !family.skipped.is_empty() || share.port(family.next).is_some();
+                    family.retry_at = more.then(|| now + RETRY);
+                    return None;
+                };
+                family.retry_at = None;
                 fresh = Some(Slot {
                     sockets,
                     rtp,
@@ -260,13 +275,16 @@ impl<S> Leases<S> {
         }
     }
 
-    /// When a lease that is wanted can be tried again: the end of the oldest quarantine.
+    /// When a lease that is wanted can be tried again.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let wanted =
-            |family: &Option<Family>| family.as_ref().is_some_and(|family| family.wanted > 0);
-        (wanted(&self.v4) || wanted(&self.v6))
-            .then(|| self.quarantined.front().map(|(until, _)| *until))
+        let rested = self.quarantined.front().map(|(until, _)| *until);
+        [&self.v4, &self.v6]
+            .into_iter()
             .flatten()
+            .filter(|family| family.wanted > 0)
+            .flat_map(|family| [family.retry_at, rested])
+            .flatten()
+            .min()
     }
 
     /// Pairs bound so far (each costs two file descriptors).
@@ -281,13 +299,26 @@ fn bind_next<S>(
     index: SlotIndex,
     bind: &mut impl FnMut(SocketAddr, SlotIndex) -> std::io::Result<S>,
 ) -> Option<(S, SocketAddr)> {
+    let mut skipped_left = family.skipped.len();
     for _ in 0..BIND_ATTEMPTS {
-        let port = share.port(family.next)?;
+        let port = match share.port(family.next) {
+            Some(port) => {
+                family.next += 1;
+                port
+            }
+            None if skipped_left > 0 => {
+                skipped_left -= 1;
+                family.skipped.pop_front()?
+            }
+            None => return None,
+        };
         let rtp = SocketAddr::new(family.address.bind, port);
-        family.next += 1;
         match bind(rtp, index) {
             Ok(sockets) => return Some((sockets, rtp)),
-            Err(error) => tracing::debug!(%rtp, %error, "media port skipped"),
+            Err(error) => {
+                tracing::debug!(%rtp, %error, "media port skipped");
+                family.skipped.push_back(port);
+            }
         }
     }
     None
@@ -397,5 +428,21 @@ mod tests {
             .unwrap();
         assert_eq!(lease.rtp.port(), 20_002);
         assert_eq!(lease.advertise, V4.advertise);
+    }
+
+    #[test]
+    fn a_port_that_was_held_is_tried_again_when_the_range_is_used_up() {
+        let mut book = book(20_000, 20_001);
+        let start = Instant::now();
+        book.want(false, 1);
+        let held = |_: SocketAddr, _: SlotIndex| Err(std::io::ErrorKind::AddrInUse.into());
+        assert_eq!(book.grant(start, held), None);
+        assert_eq!(book.next_timeout(), Some(start + RETRY));
+        assert_eq!(
+            book.grant(start, port),
+            None,
+            "not before the pause is over"
+        );
+        assert_eq!(book.grant(start + RETRY, port).unwrap().rtp.port(), 20_000);
     }
 }

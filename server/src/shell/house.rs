@@ -288,7 +288,7 @@ impl House {
         let published = Arc::clone(&self.metrics.published);
         let control = self.posts.control.clone();
         let polite = async {
-            // The counts are published once a second: the first look must not see an older one.
+            // Counts are published often now: the first look must not see an older one.
             tokio::time::sleep(LOOK).await;
             wait_until(DRAIN, || published.live_calls.load(Ordering::Acquire) == 0).await;
             control.post(Control::Shutdown).await;

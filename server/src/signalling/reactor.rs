@@ -27,6 +27,8 @@ const UDP_BATCHES: usize = 8;
 const LETTERS: usize = 1_024;
 /// How often counters are published.
 const PUBLISH: Duration = Duration::from_secs(1);
+/// And while the shell waits for the last call to end.
+const PUBLISH_DRAINING: Duration = Duration::from_millis(20);
 /// How soon to look again at what could not be handed on.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -37,6 +39,7 @@ pub(super) struct Reactor {
     inbox: Inbox,
     published: Arc<Published>,
     publish_at: Instant,
+    draining: bool,
     stop: bool,
 }
 
@@ -71,6 +74,7 @@ impl Reactor {
             inbox,
             published,
             publish_at: Instant::now(),
+            draining: false,
             stop: false,
         })
     }
@@ -139,7 +143,12 @@ impl Reactor {
         self.world.tcp.sweep(&self.world.epoll, now.mono);
         self.take_arrivals(now);
         if self.publish_at <= now.mono {
-            self.publish_at = now.mono + PUBLISH;
+            self.publish_at = now.mono
+                + if self.draining {
+                    PUBLISH_DRAINING
+                } else {
+                    PUBLISH
+                };
             super::publish::publish(&self.published, &self.b2bua, &self.world);
         }
     }
@@ -166,7 +175,11 @@ impl Reactor {
                         },
                     );
                 }
-                Control::Drain => self.feed(now, Input::Drain),
+                Control::Drain => {
+                    self.draining = true;
+                    self.publish_at = now.mono;
+                    self.feed(now, Input::Drain);
+                }
                 Control::Shutdown => self.feed(now, Input::Shutdown),
                 Control::Stop => self.stop = true,
             }
