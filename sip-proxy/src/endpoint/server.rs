@@ -353,7 +353,11 @@ impl Endpoint {
     fn send(&mut self, now: Instant, slot: Slot, status: u16, bytes: Bytes) {
         self.counters.responses_out.add(status);
         // What stays for 32 s stays in its own size, not in the writer's buffer.
-        let bytes = if status >= 200 { Bytes::copy_from_slice(&bytes) } else { bytes };
+        let bytes = if status >= 200 {
+            Bytes::copy_from_slice(&bytes)
+        } else {
+            bytes
+        };
         let event = match status {
             ..200 => Event::Provisional(bytes),
             200..300 => Event::Success(bytes),
