@@ -2,7 +2,9 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "starts the built binary"
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that starts the built binary"
 )]
 
 use std::process::{Command, Output};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use media_bridge::codec::{Decode, Rate, decoder};
 use media_bridge::{
-    Bridge, BridgeConfig, Codec, Command, Component, Event, Input, Lease, LeaseId, LegConfig,
-    LegId, LegStats, Output, Pacing, Prompt, Tone,
+    Bridge, BridgeConfig, Command, Component, Event, Input, Lease, LeaseId, LegConfig, LegId,
+    LegStats, Output, Pacing, Prompt, Tone,
 };
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
@@ -226,15 +226,8 @@ struct Ear {
 
 impl Ear {
     fn new(config: &LegConfig, hz: f32) -> anyhow::Result<Self> {
-        // All our codecs decode to 8 kHz, where both tones are.
-        let decoder = decoder(
-            config.codec,
-            if config.codec == Codec::Opus {
-                Rate::Hz8000
-            } else {
-                Rate::Hz8000
-            },
-        )?;
+        // Every codec decodes to 8 kHz, where both tones are.
+        let decoder = decoder(config.codec, Rate::Hz8000)?;
         Ok(Self {
             decoder,
             payload: config.receive_payload,

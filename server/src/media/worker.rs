@@ -320,7 +320,7 @@ impl Io {
     fn keep(&mut self, report: Report) {
         match report {
             Report::Event(Event::Stats { .. } | Event::Latched { .. }) => {
-                self.tally.reports_dropped += 1
+                self.tally.reports_dropped += 1;
             }
             report => self.backlog.push_back(report),
         }

@@ -62,7 +62,7 @@ impl Sample {
     }
 
     /// The same with a label. Samples of one name must stand side by side.
-    pub(crate) fn label(mut self, key: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn label(mut self, key: &'static str, value: &dyn std::fmt::Display) -> Self {
         self.label = Some((key, value.to_string()));
         self
     }
@@ -273,8 +273,8 @@ mod tests {
     fn samples_and_latencies_stand_in_the_text() {
         let metrics = Metrics::new(&[Arc::new(MediaCounters::default())]);
         metrics.published.replace(vec![
-            Sample::count("sip_requests_in", "Requests", 3).label("method", "INVITE"),
-            Sample::count("sip_requests_in", "Requests", 2).label("method", "BYE"),
+            Sample::count("sip_requests_in", "Requests", 3).label("method", &"INVITE"),
+            Sample::count("sip_requests_in", "Requests", 2).label("method", &"BYE"),
             Sample::gauge("calls", "Calls", 1),
         ]);
         metrics.latencies.route_decision.observe(0.000_25);

@@ -22,7 +22,6 @@ const UNPAIRED: usize = 256;
 /// A call that ended, for whoever watches (the demo).
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    pub(crate) cdr: Arc<Cdr>,
     pub(crate) story: Arc<Vec<String>>,
 }
 
@@ -43,7 +42,7 @@ pub(crate) async fn write(
                     bindings.extend(changes.iter().map(|change| binding_write(now, change)));
                 }
                 Behind::Unlocked(latency) => {
-                    metrics.latencies.unlock.observe(latency.as_secs_f64())
+                    metrics.latencies.unlock.observe(latency.as_secs_f64());
                 }
                 Behind::Call(cdr) => {
                     observe(&metrics, &cdr);
@@ -66,7 +65,6 @@ pub(crate) async fn write(
                     if let Some(watcher) = &watcher {
                         // Whoever watches too slowly misses a call; the store has it.
                         let _ = watcher.try_send(Ended {
-                            cdr: Arc::from(cdr),
                             story: Arc::new(lines),
                         });
                     }

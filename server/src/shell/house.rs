@@ -6,7 +6,7 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -82,15 +82,7 @@ impl House {
         watcher: Option<mpsc::Sender<Ended>>,
     ) -> anyhow::Result<Self> {
         let Loaded { conf, plan, .. } = loaded;
-        let needed = descriptors::needed(conf.limits.calls, conf.limits.connections);
-        let allowed = descriptors::raise(needed).context("cannot read the limit of open files")?;
-        if allowed < needed {
-            tracing::warn!(
-                allowed,
-                needed,
-                "fewer open files are allowed than the configured limits may need"
-            );
-        }
+        raise_descriptors(&conf)?;
         let store = Store::open(&conf.store, &conf.site.name, &conf.site.realm).await?;
         let sockets = bind(&conf)?;
         let recovered = recover::recover(&store).await?;
@@ -102,25 +94,14 @@ impl House {
         }
         let snapshot = store.snapshot().await?;
         let stations = Arc::new(ArcSwap::from_pointee(Stations::new(&conf, &plan)?));
-
         let (posts, inbox) = signalling::mailboxes()?;
         let media = media_config(&conf)?;
-        let workers =
-            media::start(&media, &posts.reports).context("cannot start the media workers")?;
-        let metrics = Arc::new(Metrics::new(
-            &workers
-                .iter()
-                .map(|worker| Arc::clone(&worker.counters))
-                .collect::<Vec<_>>(),
-        ));
-        let (writer, audit) = audit_writer(&store, &conf, &posts)?;
         let now = Now {
             mono: Instant::now(),
             civil: jiff::Timestamp::now(),
         };
-        let restored: Vec<_> = store
-            .restore_bindings(now.civil)
-            .await?
+        let rows = store.restore_bindings(now.civil).await?;
+        let restored: Vec<_> = rows
             .into_iter()
             .filter_map(|row| behind::restored(now, row))
             .collect();
@@ -129,20 +110,29 @@ impl House {
             accounts = snapshot.accounts.len(),
             "restored"
         );
-
         let mut nonce_key = [0; 32];
         system_rng().fill_bytes(&mut nonce_key);
         let mut config = translate::intercom(&conf, &sockets.bound, nonce_key, media.workers);
         config.high_water = recovered.high_water;
-        let accounts = Arc::new(accounts(&snapshot));
         let generation = snapshot.generation;
+        let directory = snapshot.directory.clone();
         let b2bua = B2bua::new(
             config,
             Arc::clone(&plan),
-            Arc::new(snapshot.directory),
-            accounts,
+            Arc::new(directory),
+            Arc::new(accounts(&snapshot)),
             system_rng(),
         );
+
+        // From here on things run; what can still fail is a thread the system does not give.
+        let workers =
+            media::start(&media, &posts.reports).context("cannot start the media workers")?;
+        let counters: Vec<_> = workers
+            .iter()
+            .map(|worker| Arc::clone(&worker.counters))
+            .collect();
+        let metrics = Arc::new(Metrics::new(&counters));
+        let (writer, audit) = audit_writer(&store, &conf, &posts)?;
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         let (outlets, served) = signalling::outlets(orders, writer);
         let listeners = Listeners {
@@ -151,13 +141,13 @@ impl House {
             tcp_limits: tcp_limits(&conf),
         };
         let published = Arc::clone(&metrics.published);
-        let thread = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;
-
-        let mut tasks = vec![
+        let signalling = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;
+        let relays = posts.relays.clone();
+        let tasks = vec![
             tokio::spawn(drives::serve(
                 served.drives,
                 Arc::clone(&stations),
-                posts.relays.clone(),
+                relays,
                 Arc::clone(&metrics),
             )),
             tokio::spawn(behind::write(
@@ -167,17 +157,10 @@ impl House {
                 watcher,
             )),
         ];
-        let mut http = None;
-        if let Some(listener) = sockets.http {
-            http = Some(listener.local_addr()?);
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            // Ends with the runtime, so it is not among the tasks that are waited for.
-            drop(tokio::spawn(metrics::http::serve(
-                listener,
-                Arc::clone(&metrics),
-            )));
-        }
-        tasks.shrink_to_fit();
+        let http = sockets
+            .http
+            .map(|listener| serve_metrics(listener, &metrics))
+            .transpose()?;
         let house = Self {
             store,
             bound: sockets.bound,
@@ -188,7 +171,7 @@ impl House {
             posts,
             metrics,
             stations,
-            signalling: thread,
+            signalling,
             workers,
             audit,
             tasks,
@@ -208,7 +191,7 @@ impl House {
     }
 
     /// Reads configuration, plan and directory again. What does not resolve changes nothing.
-    pub(crate) async fn reload(&mut self, config: &PathBuf) {
+    pub(crate) async fn reload(&mut self, config: &Path) {
         let fresh = match files::load(config) {
             Ok(fresh) => fresh,
             Err(refused) => {
@@ -254,7 +237,7 @@ impl House {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(%error, "the directory cannot be read, the old one stays")
+                tracing::error!(%error, "the directory cannot be read, the old one stays");
             }
         }
     }
@@ -315,6 +298,30 @@ impl House {
         self.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+fn raise_descriptors(conf: &conf::Resolved) -> anyhow::Result<()> {
+    let needed = descriptors::needed(conf.limits.calls, conf.limits.connections);
+    let allowed = descriptors::raise(needed).context("cannot read the limit of open files")?;
+    if allowed < needed {
+        tracing::warn!(
+            allowed,
+            needed,
+            "fewer open files are allowed than the configured limits may need"
+        );
+    }
+    Ok(())
+}
+
+/// Serves `/metrics` until the runtime ends; nothing waits for it.
+fn serve_metrics(listener: TcpListener, metrics: &Arc<Metrics>) -> std::io::Result<SocketAddr> {
+    let address = listener.local_addr()?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    drop(tokio::spawn(metrics::http::serve(
+        listener,
+        Arc::clone(metrics),
+    )));
+    Ok(address)
 }
 
 async fn wait_until(limit: Duration, done: impl Fn() -> bool) {

@@ -1,7 +1,7 @@
 //! `doorward serve`: the house, its signals, and the lines it prints when it is ready.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,7 +71,7 @@ pub(crate) fn announce(house: &House) -> std::io::Result<()> {
 }
 
 /// Serves until told to end; a second signal while draining ends at once.
-pub(crate) async fn run(mut house: House, signals: &mut Signals, config: Option<&PathBuf>) {
+pub(crate) async fn run(mut house: House, signals: &mut Signals, config: Option<&Path>) {
     let mut follow = tokio::time::interval(FOLLOW);
     follow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {

@@ -73,10 +73,12 @@ fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
         ),
     ]);
     samples.extend(world.unlocks.decisions.iter().map(|(decision, count)| {
-        Sample::count("unlock_decisions", "Unlocks by decision", *count).label("decision", decision)
+        Sample::count("unlock_decisions", "Unlocks by decision", *count)
+            .label("decision", &decision)
     }));
     samples.extend(world.unlocks.results.iter().map(|(result, count)| {
-        Sample::count("unlock_results", "Granted unlocks by result", *count).label("result", result)
+        Sample::count("unlock_results", "Granted unlocks by result", *count)
+            .label("result", &result)
     }));
 }
 
@@ -88,7 +90,7 @@ fn transactions(samples: &mut Vec<Sample>, sip: &sip_proxy::Counters) {
         samples.extend(
             counts
                 .iter()
-                .map(|(method, count)| Sample::count(name, help, count).label("method", method)),
+                .map(|(method, count)| Sample::count(name, help, count).label("method", &method)),
         );
     }
     for (name, help, counts) in [
@@ -102,12 +104,12 @@ fn transactions(samples: &mut Vec<Sample>, sip: &sip_proxy::Counters) {
         samples.extend(
             counts
                 .iter()
-                .map(|(status, count)| Sample::count(name, help, count).label("status", status)),
+                .map(|(status, count)| Sample::count(name, help, count).label("status", &status)),
         );
     }
     samples.extend(sip.parse_errors.iter().map(|(reason, count)| {
         Sample::count("sip_parse_errors", "Messages refused by the parser", *count)
-            .label("reason", reason)
+            .label("reason", &reason)
     }));
     samples.extend([
         Sample::count(

@@ -266,7 +266,7 @@ impl Reactor {
             match arrival {
                 Arrival::Message { flow, bytes } => self.feed(now, Input::Received { flow, bytes }),
                 Arrival::Closed { connection } => {
-                    self.feed(now, Input::ConnectionClosed { connection })
+                    self.feed(now, Input::ConnectionClosed { connection });
                 }
             }
         }

@@ -46,13 +46,13 @@ impl Unlocks {
     fn count(&mut self, entry: &Entry) {
         match (entry.kind, entry.decision, &entry.result) {
             (Kind::Unlock, Some(Decision::Granted), _) => {
-                *self.decisions.entry("granted").or_default() += 1
+                *self.decisions.entry("granted").or_default() += 1;
             }
             (Kind::Unlock, Some(Decision::Denied), _) => {
-                *self.decisions.entry("denied").or_default() += 1
+                *self.decisions.entry("denied").or_default() += 1;
             }
             (Kind::UnlockResult, _, Some(result)) => {
-                *self.results.entry(result.clone()).or_default() += 1
+                *self.results.entry(result.clone()).or_default() += 1;
             }
             _ => {}
         }

@@ -563,7 +563,6 @@ impl Connection {
 mod tests {
     use super::*;
     use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
-    use std::io::{Read as _, Write as _};
 
     /// A transport with one listener on loopback, turned by hand.
     struct Bench {
@@ -603,7 +602,7 @@ mod tests {
                 for event in &events[..ready] {
                     match token::source(event.data()) {
                         Some(token::Source::TcpListener(index)) => {
-                            self.tcp.accept(&self.epoll, index, self.now)
+                            self.tcp.accept(&self.epoll, index, self.now);
                         }
                         Some(token::Source::Connection(id)) => {
                             self.tcp.ready(&self.epoll, id, event.events(), self.now);
