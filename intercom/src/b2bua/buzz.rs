@@ -116,6 +116,11 @@ impl B2bua {
         self.answer(tx, response);
     }
 
+    /// An INVITE with a buzz got its final answer elsewhere: no dialog comes of it.
+    pub(super) fn forget_buzz(&mut self, tx: ServerTx) {
+        self.buzz_invites.remove(&tx);
+    }
+
     /// The dialog an INVITE with a buzz made ends with its ACK.
     pub(super) fn end_buzz_dialog(&mut self, tx: ServerTx) -> bool {
         let Some(mut dialog) = self.buzz_invites.remove(&tx) else {

@@ -21,7 +21,8 @@ impl B2bua {
                 if let Some(number) = self.invites.get(&tx).copied() {
                     self.run(now, number, CallInput::Cancelled);
                 } else {
-                    // A buzz INVITE: it makes no call, its answer comes in its own time.
+                    // A buzz INVITE: it makes no call, and what it asked for may be under way already.
+                    self.forget_buzz(tx);
                     self.answer(tx, OutgoingResponse::new(487));
                 }
             }

@@ -50,6 +50,7 @@ impl B2bua {
             call.beep(&mut self.site, device);
         }
         if let Some(tx) = request.reply {
+            self.forget_buzz(tx);
             // A request by Action: buzz has no second press: 202 would say too much, so it is told what is missing.
             self.answer(
                 tx,

@@ -161,6 +161,13 @@ impl Call {
         let (Some(a), Some(b)) = (&self.caller.media, &talk.winner.media) else {
             return;
         };
+        if !(a.opened && b.opened) {
+            // A ring notice (`m=audio 0`) has no audio to join; it rings, and that is all it asked for.
+            return self.note(
+                now,
+                Line::Media("no audio on one side: not joined".to_owned()),
+            );
+        }
         site.media(a.lease.worker, Command::Join { a: a.id, b: b.id });
         talk.joined = true;
         let codec = |leg: &super::leg::Leg| {

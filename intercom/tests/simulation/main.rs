@@ -8,6 +8,7 @@
     reason = "tests, their scaffolding included"
 )]
 
+mod bridged;
 mod building;
 mod calls;
 mod races;

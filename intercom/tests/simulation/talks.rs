@@ -182,3 +182,24 @@ fn a_drained_house_takes_no_new_call() {
     building.check_quiet();
     assert_eq!(building.find("lobby").finals, [503]);
 }
+
+#[test]
+fn glare_is_tried_again_and_a_refused_hold_is_absorbed() {
+    let mut building = Building::ready(30);
+    talking(&mut building, "desk-2", "desk-1", "desk-1");
+    building.ua("desk-1").refusals = vec![491];
+    building.act("desk-2", |ua, now| ua.reinvite(now, "sendonly"));
+    building.run(SECOND);
+    assert!(!building.find("desk-1").log.contains(&"held".to_owned()));
+    building.run(5 * SECOND);
+    assert!(
+        building.find("desk-1").log.contains(&"held".to_owned()),
+        "told after the wait of RFC 3261 14.1"
+    );
+    building.ua("desk-1").refusals = vec![488];
+    building.act("desk-2", |ua, now| ua.reinvite(now, "sendrecv"));
+    building.run(10 * SECOND);
+    assert!(building.find("desk-1").is_up() && building.find("desk-2").is_up());
+    building.act("desk-2", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}

@@ -75,6 +75,8 @@ pub(crate) struct Ua {
     pub(crate) seen: Vec<Message>,
     pub(crate) codec: u8,
     pub(crate) acks: u32,
+    /// Statuses with which the next re-INVITEs are refused.
+    pub(crate) refusals: Vec<u16>,
 }
 
 impl Ua {
@@ -104,6 +106,7 @@ impl Ua {
             seen: Vec::new(),
             codec: 8,
             acks: 0,
+            refusals: Vec::new(),
         }
     }
 
@@ -237,6 +240,10 @@ impl Ua {
                 let reason = message.header(&HeaderName::Reason).unwrap_or("").to_owned();
                 self.log.push(format!("bye {reason}"));
                 self.respond(now, tx, OutgoingResponse::new(200));
+            }
+            Method::Invite if !self.refusals.is_empty() => {
+                let status = self.refusals.remove(0);
+                self.respond(now, tx, OutgoingResponse::new(status));
             }
             Method::Invite => {
                 let body = String::from_utf8_lossy(message.body()).into_owned();
