@@ -101,12 +101,16 @@ impl Leg {
 
     /// Takes a lease and makes the leg's media; `false` when no port is free.
     pub(crate) fn lease_media(&mut self, site: &mut Site, call: u64, worker: Option<u16>) -> bool {
-        let Some(lease) = site
+        let Some(mut lease) = site
             .leases
             .take(worker, self.flow.remote.is_ipv6() && !mapped(&self.flow))
         else {
             return false;
         };
+        // Bound to the wildcard: media is reached where this peer's signalling reaches us.
+        if lease.advertise.is_unspecified() {
+            lease.advertise = self.flow.local.ip();
+        }
         let origin = site.random();
         self.media = Some(LegMedia {
             id: super::leg_id(call, self.index),
