@@ -17,6 +17,8 @@ use crate::store::{AccountRow, Change, Store};
 
 /// The SIP domain of the demo.
 pub(super) const DOMAIN: &str = "doorward.local";
+/// RTP of the demo: below the ports the system gives to those who ask for any.
+const RTP_PORTS: std::ops::RangeInclusive<u16> = 28_000..=31_999;
 const PLAN: &str = include_str!("../../../conf/plan.kdl");
 const HOLIDAYS: &str = include_str!("../../../conf/holidays/cz.ics");
 /// The shipped plan's lobby is opened by `Action: buzz`; the demo's has a relay with an HTTP interface.
@@ -60,17 +62,20 @@ pub(super) fn free(wanted: SocketAddr) -> std::io::Result<SocketAddr> {
         TcpListener::bind(address)?;
         Ok(address)
     };
-    both(wanted).or_else(|_| {
-        // A port that is free for UDP may be taken for TCP: a few tries.
-        let mut last = both(SocketAddr::new(wanted.ip(), 0));
-        for _ in 0..8 {
-            if last.is_ok() {
-                break;
-            }
-            last = both(SocketAddr::new(wanted.ip(), 0));
+    if let Ok(address) = both(wanted)
+        && wanted.port() != 0
+    {
+        return Ok(address);
+    }
+    // A free port may be taken for TCP, or lie where RTP will want it: a few tries.
+    let mut last = both(SocketAddr::new(wanted.ip(), 0));
+    for _ in 0..64 {
+        if last.as_ref().is_ok_and(|address| !RTP_PORTS.contains(&address.port())) {
+            break;
         }
-        last
-    })
+        last = both(SocketAddr::new(wanted.ip(), 0));
+    }
+    last
 }
 
 /// Writes the files the server reads. Returns the configuration's path.
@@ -86,8 +91,10 @@ pub(super) fn write(
          [[listen]]\ntransport = \"udp\"\naddress = \"{listen}\"\n\n\
          [[listen]]\ntransport = \"tcp\"\naddress = \"{listen}\"\n\n\
          [store]\npath = \"doorward.db\"\n\n[plan]\nfile = \"plan.kdl\"\n\n\
-         [http]\nenabled = false\n\n\
+         [http]\nenabled = false\n\n[media]\nports = \"{}-{}\"\n\n\
          [door.lobby]\nurl = \"http://{relay}\"\nuser = \"{}\"\npassword = \"{}\"\n",
+        RTP_PORTS.start(),
+        RTP_PORTS.end(),
         relay::USER,
         password.expose(),
     );

@@ -25,7 +25,7 @@ pub(crate) const QUARANTINE: Duration = Duration::from_secs(5);
 pub(crate) struct MediaAddress {
     /// The local address sockets are bound to (may be unspecified).
     pub(crate) bind: IpAddr,
-    /// The address written into SDP.
+    /// The address written into SDP; unspecified: the one each peer's signalling reaches us at.
     pub(crate) advertise: IpAddr,
 }
 

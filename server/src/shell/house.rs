@@ -5,7 +5,7 @@
 //!   signalling ── one thread: B2bua, SIP sockets                          media-N ── threads: bridge, RTP sockets
 //! ```
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,7 @@ use crate::metrics::{self, Metrics};
 use crate::signalling::{self, Commit, Control, Listeners, Posts};
 use crate::store::{Acknowledged, AuditSettings, AuditWriter, Snapshot, Store};
 use crate::transport::tcp::{Tcp, TcpLimits};
-use crate::transport::udp::{BoundUdp, source_towards};
+use crate::transport::udp::BoundUdp;
 
 /// Calls in progress get so long to end by themselves when the server is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -450,7 +450,8 @@ fn media_config(conf: &conf::Resolved) -> anyhow::Result<MediaConfig> {
             .find(|address| address.bind.is_ipv6() == ipv6)
             .map(|address| MediaAddress {
                 bind: address.bind,
-                advertise: address.advertise.unwrap_or_else(|| outward(address.bind)),
+                // Left unspecified, signalling writes the address each peer reaches us at.
+                advertise: address.advertise.unwrap_or(address.bind),
             })
     };
     let (v4, v6) = (family(false), family(true));
@@ -474,20 +475,4 @@ fn media_config(conf: &conf::Resolved) -> anyhow::Result<MediaConfig> {
         v6,
         bridge,
     })
-}
-
-/// What SDP says of a wildcard address: where the default route leaves, or loopback on a machine without one.
-fn outward(bind: IpAddr) -> IpAddr {
-    if !bind.is_unspecified() {
-        return bind;
-    }
-    // Documentation addresses (RFC 5737, RFC 3849): only the routing table is asked, no packet is sent.
-    let (probe, loopback): (IpAddr, IpAddr) = match bind {
-        IpAddr::V4(_) => ([192, 0, 2, 1].into(), [127, 0, 0, 1].into()),
-        IpAddr::V6(_) => (
-            [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
-            [0, 0, 0, 0, 0, 0, 0, 1].into(),
-        ),
-    };
-    source_towards(probe).unwrap_or(loopback)
 }

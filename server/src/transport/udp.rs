@@ -202,7 +202,7 @@ impl Facing {
 }
 
 /// The address the kernel would send from to reach `peer`. No packet is sent.
-pub(crate) fn source_towards(peer: IpAddr) -> Option<IpAddr> {
+fn source_towards(peer: IpAddr) -> Option<IpAddr> {
     let any: SocketAddr = if peer.is_ipv6() {
         "[::]:0"
     } else {
