@@ -250,11 +250,11 @@ pub fn call_between_two_phones(binary: &Binary) -> Result<bool> {
 
 fn call(binary: &Binary) -> Result<String> {
     let addresses = Addresses {
-        family: Family::V4,
-        run: 190,
+        one_host: true,
+        ..Addresses::of(Family::V4, 190)
     };
     let relay = Relay::start()?;
-    let building = Building::start(binary, addresses, &relay, "two-phones")?;
+    let building = Building::start_for_old_phones(binary, addresses, &relay, "two-phones")?;
     let password = |account: &str| {
         building
             .passwords

@@ -27,29 +27,41 @@ const DIRECTORY: &str = include_str!("../building/directory.csv");
 pub struct Addresses {
     /// IPv4 or IPv6.
     pub family: Family,
-    /// Number of the run: picks the 127.0.x.0/24 net, or the port block on `::1`.
+    /// Number of the run: picks the 127.0.x.0/24 net, or a block of ports.
     pub run: u8,
+    /// Everybody on one address, apart by port: always so on `::1`, and for clients whose RTP socket is not bound to
+    /// their own address (the kernel would let its packets come from 127.0.0.1, which is nobody we know).
+    pub one_host: bool,
 }
 
 impl Addresses {
+    /// Those of run number `run`.
+    pub fn of(family: Family, run: u8) -> Self {
+        let one_host = family == Family::V6;
+        Self {
+            family,
+            run,
+            one_host,
+        }
+    }
+
     /// The server's SIP address.
     pub fn server(self) -> SocketAddr {
-        match self.family {
-            Family::V4 => SocketAddr::new(self.ip(1), 5060),
-            Family::V6 => SocketAddr::new(self.ip(1), self.block()),
-        }
+        let port = if self.one_host { self.block() } else { 5060 };
+        SocketAddr::new(self.ip(1), port)
     }
 
     /// The SIP address of actor `n`, from 1; 20 ports further each, so that media fits between.
     pub fn actor(self, n: u16) -> SocketAddr {
-        match self.family {
-            Family::V4 => SocketAddr::new(self.ip(u8::try_from(n + 1).unwrap_or(250)), 5070),
-            Family::V6 => SocketAddr::new(self.ip(1), self.block() + 20 * n),
+        if self.one_host {
+            return SocketAddr::new(self.ip(1), self.block() + 20 * n);
         }
+        SocketAddr::new(self.ip(u8::try_from(n + 1).unwrap_or(250)), 5070)
     }
 
     fn ip(self, host: u8) -> IpAddr {
         match self.family {
+            Family::V4 if self.one_host => Ipv4Addr::LOCALHOST.into(),
             Family::V4 => Ipv4Addr::new(127, 0, 20 + self.run % 200, host).into(),
             Family::V6 => Ipv6Addr::LOCALHOST.into(),
         }
@@ -75,13 +87,48 @@ pub struct Building {
     _temporary: Option<tempfile::TempDir>,
 }
 
+/// What differs between buildings.
+struct Ground<'a> {
+    name: &'a str,
+    directory: String,
+    /// Algorithms of the digest challenge, as written in the configuration.
+    digest: &'static str,
+    /// Further tables of the configuration.
+    more: String,
+}
+
+impl<'a> Ground<'a> {
+    fn plain(name: &'a str) -> Self {
+        Self {
+            name,
+            directory: DIRECTORY.to_owned(),
+            digest: "\"md5\", \"sha-256\"",
+            more: String::new(),
+        }
+    }
+}
+
 /// How long a server may take until it is ready.
 const READY: Duration = Duration::from_secs(20);
 
 impl Building {
     /// Lays the directory, imports the people and starts the server; back when it says that it is ready.
     pub fn start(binary: &Binary, addresses: Addresses, relay: &Relay, name: &str) -> Result<Self> {
-        Self::lay(binary, addresses, relay, name, DIRECTORY, "")
+        Self::lay(binary, addresses, relay, &Ground::plain(name))
+    }
+
+    /// One for phones that register only where MD5 alone is offered.
+    pub fn start_for_old_phones(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+    ) -> Result<Self> {
+        let ground = Ground {
+            digest: "\"md5\"",
+            ..Ground::plain(name)
+        };
+        Self::lay(binary, addresses, relay, &ground)
     }
 
     /// One for load: `accounts` more phones, and an address that may call as the door without a challenge.
@@ -92,28 +139,29 @@ impl Building {
         name: &str,
         accounts: u32,
     ) -> Result<Self> {
-        let mut directory = DIRECTORY.to_owned();
+        let mut ground = Ground::plain(name);
         for n in 0..accounts {
-            directory.push_str(&format!("103,,,load-{n:05},,,,\n"));
+            ground
+                .directory
+                .push_str(&format!("103,,,load-{n:05},,,,\n"));
         }
-        let limits = format!(
-            "\n[limits]\ncalls-per-account = 10000\nrequests-per-source = 100000\n\n[[trusted]]\naddress = \"{}\"\naccount = \"lobby\"\n",
+        ground.more = format!(
+            "\n[limits]\ncalls-per-account = 10000\nrequests-per-source = 100000\n\n\
+             [[trusted]]\naddress = \"{}\"\naccount = \"lobby\"\n",
             addresses.actor(2).ip()
         );
-        Self::lay(binary, addresses, relay, name, &directory, &limits)
+        Self::lay(binary, addresses, relay, &ground)
     }
 
     fn lay(
         binary: &Binary,
         addresses: Addresses,
         relay: &Relay,
-        name: &str,
-        directory: &str,
-        more: &str,
+        ground: &Ground<'_>,
     ) -> Result<Self> {
         let program = program(binary)?;
         let (dir, temporary) = match &binary.keep {
-            Some(keep) => (keep.join(name), None),
+            Some(keep) => (keep.join(ground.name), None),
             None => {
                 let temporary = tempfile::tempdir()?;
                 (temporary.path().to_owned(), Some(temporary))
@@ -124,10 +172,10 @@ impl Building {
         }
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join("plan.kdl"), PLAN)?;
-        std::fs::write(dir.join("directory.csv"), directory)?;
+        std::fs::write(dir.join("directory.csv"), &ground.directory)?;
         std::fs::write(
             dir.join("doorward.toml"),
-            configuration(addresses, relay) + more,
+            configuration(addresses, relay, ground.digest) + &ground.more,
         )?;
         let accounts = dir.join("accounts.csv");
         doorward(
@@ -286,7 +334,7 @@ pub fn read_accounts(file: &Path) -> Result<BTreeMap<String, String>> {
     Ok(lines.filter_map(row).collect())
 }
 
-fn configuration(addresses: Addresses, relay: &Relay) -> String {
+fn configuration(addresses: Addresses, relay: &Relay, digest: &str) -> String {
     let (server, relay_address) = (addresses.server(), relay.address);
     let (ip, user, password) = (
         server.ip(),
@@ -315,9 +363,9 @@ address = "{server}"
 transport = "tcp"
 address = "{server}"
 
-# SIPp 3.6 and baresip 1.0 know MD5 only, and SIPp gives up at an algorithm that it does not know.
+# SIPp 3.6 knows MD5 only and gives up when another stands first; baresip 1.0 when there is another at all.
 [sip]
-digest = ["md5", "sha-256"]
+digest = [{digest}]
 
 [media]
 ports = "{first}-{last}"

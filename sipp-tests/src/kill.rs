@@ -39,10 +39,7 @@ struct Seen {
 }
 
 fn play(binary: &Binary, rounds: u32) -> Result<String> {
-    let addresses = Addresses {
-        family: Family::V4,
-        run: 191,
-    };
+    let addresses = Addresses::of(Family::V4, 191);
     let relay = Relay::start()?;
     let mut building = Building::start(binary, addresses, &relay, "kill")?;
     let password = building
@@ -53,14 +50,19 @@ fn play(binary: &Binary, rounds: u32) -> Result<String> {
     let mut seen = Seen::default();
     for round in 0..rounds {
         // Spread over the life of a few dozen unlocks; the same in every run.
-        let after = Duration::from_millis(u64::from(20 + (round * 37) % 180));
-        let stop = AtomicBool::new(false);
+        let after = Duration::from_millis(u64::from((round * 37) % 180));
+        let (stop, first) = (AtomicBool::new(false), AtomicBool::new(false));
         let acknowledged = std::thread::scope(|scope| -> Result<Vec<String>> {
-            let presser =
-                scope.spawn(|| Presser::new(addresses, &password, round)?.press_until(&stop));
+            let presser = scope
+                .spawn(|| Presser::new(addresses, &password, round)?.press_until(&stop, &first));
+            // The time counts from the first acknowledged unlock, so that each kill meets a server at work.
+            let pressing = crate::wait::until("the first unlock", Duration::from_secs(10), || {
+                first.load(Ordering::Relaxed) || presser.is_finished()
+            });
             std::thread::park_timeout(after);
             building.kill_and_restart()?;
             stop.store(true, Ordering::Relaxed);
+            pressing?;
             presser
                 .join()
                 .map_err(|_| anyhow::anyhow!("the presser died"))?
@@ -181,7 +183,7 @@ impl Presser {
     }
 
     /// Presses until told to stop; gives the outputs whose opening was acknowledged.
-    fn press_until(mut self, stop: &AtomicBool) -> Result<Vec<String>> {
+    fn press_until(mut self, stop: &AtomicBool, first: &AtomicBool) -> Result<Vec<String>> {
         let mut acknowledged = Vec::new();
         while !stop.load(Ordering::Relaxed) && self.number < 10 * OUTPUTS {
             let output = format!("o{}", self.number % OUTPUTS + 1);
@@ -200,6 +202,7 @@ impl Presser {
                         .contains("action-result: opened")
                 {
                     acknowledged.push(output.clone());
+                    first.store(true, Ordering::Relaxed);
                 }
                 break;
             }

@@ -46,10 +46,7 @@ pub fn run(args: &RunArgs) -> Result<bool> {
                     continue;
                 }
                 let begun = Instant::now();
-                let addresses = Addresses {
-                    family: *family,
-                    run: number,
-                };
+                let addresses = Addresses::of(*family, number);
                 match one(
                     args,
                     scenario,

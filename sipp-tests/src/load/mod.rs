@@ -62,10 +62,7 @@ pub struct Row {
 
 /// Runs every measurement and prints the table.
 pub fn load(args: &LoadArgs) -> Result<bool> {
-    let addresses = Addresses {
-        family: Family::V4,
-        run: 195,
-    };
+    let addresses = Addresses::of(Family::V4, 195);
     let relay = Relay::start()?;
     let building =
         Building::start_loaded(&args.binary, addresses, &relay, "load", args.registrations)?;
