@@ -37,6 +37,28 @@ pub enum EndReason {
     Shutdown,
 }
 
+impl EndReason {
+    /// The word used in the record and the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndReason::CallerHungUp => "caller-hung-up",
+            EndReason::CalleeHungUp => "callee-hung-up",
+            EndReason::CallerCancelled => "caller-cancelled",
+            EndReason::NotAnswered => "not-answered",
+            EndReason::Busy => "busy",
+            EndReason::NoRoute => "no-route",
+            EndReason::Limit => "limit",
+            EndReason::MediaSilent => "media-silent",
+            EndReason::PeerGone => "peer-gone",
+            EndReason::MediaRefused => "media-refused",
+            EndReason::NoLease => "no-lease",
+            EndReason::Revoked => "revoked",
+            EndReason::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// A leg's part in the record.
 #[derive(Clone, Debug, Serialize)]
 pub struct CdrLeg {

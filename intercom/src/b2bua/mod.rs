@@ -22,7 +22,7 @@ use sip_proxy::{
 
 use crate::Now;
 use crate::accounts::Accounts;
-use crate::audit::{Journal, Record, RecordId};
+use crate::audit::{Journal, Kind, Record, RecordId};
 use crate::call::{Call, CallInput};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
@@ -511,7 +511,22 @@ impl B2bua {
         }
     }
 
+    /// The door an address-of-record stands at.
+    fn door_of(&self, aor: &str) -> Option<String> {
+        let user = aor.strip_prefix("sip:")?.split('@').next()?;
+        self.site.party(user)?.door
+    }
+
     fn bindings_changed(&mut self, changes: Vec<BindingChange>) {
+        for change in &changes {
+            if let BindingChange::Moved { aor, .. } = change
+                && let Some(door) = self.door_of(aor)
+            {
+                let text = format!("the station of {door} registered from a new address");
+                self.queue
+                    .push_back(Output::Notice(Notice { call: None, text }));
+            }
+        }
         if !changes.is_empty() {
             self.queue.push_back(Output::Bindings(changes));
         }
@@ -593,12 +608,29 @@ impl B2bua {
                 }
                 Effect::Ended(call) => self.call_ended(now, &call),
                 Effect::Cdr(cdr, story) => {
+                    self.record_call(now, &cdr);
                     self.queue.push_back(Output::Cdr(cdr));
                     self.queue.push_back(Output::Story(story));
                 }
                 Effect::Notice(notice) => self.queue.push_back(Output::Notice(notice)),
             }
         }
+    }
+
+    /// The log's own line on a call; the CDR has the rest.
+    fn record_call(&mut self, now: Now, cdr: &Cdr) {
+        let mut entry = self.journal.entry(now.civil, Kind::Call);
+        entry.call = Some(cdr.call.clone());
+        entry.door.clone_from(&cdr.door);
+        entry.actor = Some(format!("device:{}", cdr.caller));
+        entry.result = Some(cdr.end.as_str().to_owned());
+        let winner = cdr
+            .winner
+            .as_deref()
+            .map(|winner| format!("answered by {winner}"));
+        entry.detail = winner;
+        let record = self.journal.record(entry);
+        self.queue.push_back(Output::Record(record));
     }
 
     fn call_ended(&mut self, now: Now, id: &str) {

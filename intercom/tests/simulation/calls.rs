@@ -55,6 +55,12 @@ fn door_to_desk_is_answered_and_nine_opens() {
         [Some("PCMA"), Some("PCMA")]
     );
     assert_eq!(building.find("lobby").finals, [200]);
+    let logged = building
+        .records
+        .iter()
+        .find(|record| record.entry.kind == intercom::audit::Kind::Call)
+        .unwrap();
+    assert_eq!(logged.entry.result.as_deref(), Some("callee-hung-up"));
     assert!(
         building
             .find("lobby")
