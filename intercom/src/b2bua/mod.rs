@@ -3,6 +3,7 @@
 mod authentication;
 mod buzz;
 mod dispatch;
+mod interface;
 mod registration;
 mod relay;
 
@@ -10,177 +11,26 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use dialplan::{Directory, Plan};
-use media_bridge::{Command, Event, Lease, LeaseId};
+use media_bridge::Event;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sip_proxy::digest::Authenticator;
-use sip_proxy::{
-    Binding, BindingChange, ClientTx, ConnectionId, Endpoint, Flow, Location, Registrar, ServerTx,
-};
+use sip_proxy::{BindingChange, ClientTx, ConnectionId, Endpoint, Location, Registrar, ServerTx};
 
 use crate::Now;
 use crate::accounts::Accounts;
-use crate::audit::{Journal, Kind, Record, RecordId};
+use crate::audit::{Journal, Kind};
 use crate::call::{Call, CallInput};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
-use crate::lease::{Leases, Want};
+use crate::lease::Leases;
 use crate::profile::StationOut;
 use crate::site::{Effect, Site};
 use crate::story::{Line, Story};
-use crate::unlock::{self, Drive, IntentId, Outcome, Unlocks};
+use crate::unlock::{self, IntentId, Unlocks};
 
-/// What the machine is told.
-#[derive(Debug)]
-pub enum Input {
-    /// One datagram or framed message.
-    Received {
-        /// Where it came from.
-        flow: Flow,
-        /// The octets.
-        bytes: Bytes,
-    },
-    /// A stream connection is gone.
-    ConnectionClosed {
-        /// Which.
-        connection: ConnectionId,
-    },
-    /// The shell could not send.
-    TransportFailed {
-        /// By which flow.
-        flow: Flow,
-        /// What was to be sent.
-        bytes: Bytes,
-    },
-    /// [`B2bua::next_timeout`] is due. Also once at start: it asks for the first media leases.
-    Timeout,
-    /// A media worker says something.
-    Media(Event),
-    /// A lease that was asked for.
-    Leased(Lease),
-    /// A durable record is on the disk.
-    Recorded {
-        /// Which.
-        record: RecordId,
-    },
-    /// A durable record could not be written.
-    RecordFailed {
-        /// Which.
-        record: RecordId,
-    },
-    /// A driver's word on an [`Output::OpenRelay`].
-    RelayDone {
-        /// The intent.
-        intent: IntentId,
-        /// The attempt, as in [`Drive::attempt`].
-        attempt: u8,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// New snapshots. Calls in progress keep the plan they began with; who is no longer in the directory or the
-    /// accounts is cut off at once.
-    Reload {
-        /// The plan.
-        plan: Arc<Plan>,
-        /// People and devices.
-        directory: Arc<Directory>,
-        /// Accounts.
-        accounts: Arc<Accounts>,
-    },
-    /// Bindings from the store, at start.
-    Restore(Vec<(String, Binding)>),
-    /// Take no new calls; those in progress go on.
-    Drain,
-    /// End all calls: BYE to the established, a final response to those that ring.
-    Shutdown,
-}
-
-/// What the machine wants done.
-#[derive(Debug)]
-pub enum Output {
-    /// Send.
-    Transmit {
-        /// By this flow.
-        flow: Flow,
-        /// One whole message.
-        bytes: Bytes,
-    },
-    /// Command a media worker.
-    Media {
-        /// Which.
-        worker: u16,
-        /// What.
-        command: Command,
-    },
-    /// Write a record; a durable one is answered with `Recorded` or `RecordFailed`.
-    Record(Record),
-    /// Drive a relay. Only ever after the commit of its granted record.
-    OpenRelay(Drive),
-    /// Bindings changed, for the store.
-    Bindings(Vec<BindingChange>),
-    /// A call has ended.
-    Cdr(Box<Cdr>),
-    /// Its story.
-    Story(Box<Story>),
-    /// A line for the log.
-    Notice(Notice),
-    /// More leases are wanted.
-    WantLeases(Want),
-    /// A lease that was never opened.
-    ReturnLease(LeaseId),
-}
-
-/// A line for the log, without personal data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// The call it concerns.
-    pub call: Option<String>,
-    /// What happened.
-    pub text: String,
-}
-
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Calls begun.
-    pub calls: u64,
-    /// Calls answered.
-    pub answered: u64,
-    /// Calls refused for a limit or drain.
-    pub refused: u64,
-    /// Challenges sent.
-    pub challenged: u64,
-    /// Wrong credentials.
-    pub wrong_credentials: u64,
-    /// Requests in dialogs we do not hold (481).
-    pub unknown_dialog: u64,
-    /// Methods not served (405).
-    pub not_served: u64,
-    /// Requests for foreign domains.
-    pub foreign: u64,
-    /// Unlocks asked for.
-    pub unlocks: u64,
-    /// Relays opened or stations told.
-    pub opened: u64,
-}
-
-/// The outputs of one input, in order. It borrows the machine, so a second input before these are drained does not
-/// compile; what is left undrained comes first the next time.
-#[must_use = "outputs hold messages to be sent"]
-#[derive(Debug)]
-pub struct Outputs<'a> {
-    queue: &'a mut VecDeque<Output>,
-}
-
-impl Iterator for Outputs<'_> {
-    type Item = Output;
-
-    fn next(&mut self) -> Option<Output> {
-        self.queue.pop_front()
-    }
-}
+pub use interface::{Counters, Input, Notice, Output, Outputs};
 
 /// The machine.
 pub struct B2bua {
