@@ -114,6 +114,7 @@ impl House {
         system_rng().fill_bytes(&mut nonce_key);
         let mut config = translate::intercom(&conf, &sockets.bound, nonce_key, media.workers);
         config.high_water = recovered.high_water;
+        remark(&plan, &snapshot);
         let generation = snapshot.generation;
         let directory = snapshot.directory.clone();
         let b2bua = B2bua::new(
@@ -250,6 +251,7 @@ impl House {
                 return false;
             }
         };
+        remark(&self.plan, &snapshot);
         self.generation = snapshot.generation;
         let accounts = Arc::new(accounts(&snapshot));
         let directory = Arc::new(snapshot.directory);
@@ -297,6 +299,18 @@ impl House {
         join(self.audit).await;
         self.store.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// Where plan and directory do not fit each other. Said, not refused: people move out while the plan names them, and
+/// a building whose server does not start rings nobody.
+fn remark(plan: &dialplan::Plan, snapshot: &Snapshot) {
+    let diagnostics = plan.check(&snapshot.directory, jiff::Timestamp::now());
+    if !diagnostics.is_empty() {
+        tracing::warn!(
+            "plan and directory:\n{}",
+            dialplan::render(&diagnostics, false)
+        );
     }
 }
 
