@@ -512,6 +512,8 @@ fn the_challenges_of_all_branches_are_passed_back_together() {
 fn the_callers_cancel_reaches_every_branch() {
     let mut net = Net::new(&[DESK, APP]);
     net.call(outgoing(Method::Invite));
+    // A CANCEL waits for a provisional (9.1): here each hop's own 100.
+    net.pass(Duration::from_millis(200));
     net.feed(
         at(CALLER),
         endpoint::Input::Cancel {

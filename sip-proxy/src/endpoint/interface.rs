@@ -24,8 +24,13 @@ pub struct EndpointConfig {
     pub limits: Limits,
     /// T1, T2, T4 and the rest.
     pub timers: Timers,
-    /// Server transactions held at once; over it new requests are answered 503 statelessly and counted.
+    /// Server transactions held at once; over it completed ones that may go make room, and where there are none new
+    /// requests are answered 503 statelessly and counted.
     pub max_server_transactions: usize,
+    /// Of these, completed non-INVITE ones whose request may safely come up again; over it the oldest goes before its
+    /// timer J and is counted. Safe are REGISTER (its Call-ID and CSeq tell a repetition, 10.3 step 7), OPTIONS (changes
+    /// nothing), requests in a dialog (their CSeq is known, 12.2.2) and whatever was refused.
+    pub max_completed: usize,
     /// Client transactions held at once; over it a new one fails as [`FailCause::Transport`] (503) and is counted.
     pub max_client_transactions: usize,
     /// Value of Server and User-Agent; empty writes neither.
@@ -42,6 +47,8 @@ impl Default for EndpointConfig {
             limits: Limits::default(),
             timers: Timers::default(),
             max_server_transactions: 100_000,
+            // 3.5 s of answers at 4,600 a second: three repetitions by timer E.
+            max_completed: 16_384,
             max_client_transactions: 100_000,
             server_name: "Doorward".to_owned(),
             advertise: BTreeMap::new(),
@@ -125,6 +132,10 @@ pub enum Input {
         reason: Option<String>,
     },
     /// The transaction user's answer.
+    ///
+    /// A 401 or 407 outside a dialog, a 481, and a response marked stateless leave no transaction behind (8.2.7), so
+    /// that who has proved nothing costs no memory; the request again comes up again, the ACK is absorbed. Not so once
+    /// an INVITE has had a provisional: that has stopped its client's repetitions, and the final must be kept.
     Respond {
         /// The request answered.
         tx: ServerTx,

@@ -14,6 +14,7 @@
 //! transport.
 
 mod client;
+mod completed;
 mod counters;
 mod interface;
 mod server;
@@ -39,6 +40,7 @@ use crate::transaction::key::{KeyMap, Keys};
 use crate::transaction::timer::Deadlines;
 use crate::transport::{ConnectionId, Flow};
 use client::Client;
+use completed::Completed;
 use server::Server;
 use slab::{Slab, Slot};
 
@@ -84,8 +86,9 @@ pub struct Endpoint {
     /// What is to be told, drained before the next input; as long as one input's consequences.
     queue: VecDeque<Output>,
     deadlines: Deadlines<Owner>,
-    /// Bounded by `max_server_transactions`: over it 503, statelessly.
+    /// Bounded by `max_server_transactions`: over it the first of `completed` goes, and without one 503, statelessly.
     servers: Slab<Server>,
+    completed: Completed,
     by_key: KeyMap<Slot>,
     by_merge: KeyMap<Slot>,
     by_acknowledgement: KeyMap<Slot>,
@@ -119,6 +122,7 @@ impl Endpoint {
         ]);
         Self {
             servers: Slab::new(config.max_server_transactions),
+            completed: Completed::default(),
             clients: Slab::new(config.max_client_transactions),
             config,
             rng,
@@ -233,7 +237,7 @@ impl Endpoint {
         to: Flow,
     ) {
         if response.to_tag.is_none() {
-            response.to_tag = Some(tag(self.rng.next_u64()));
+            response.to_tag = Some(tag(self.keys.stateless_tag(request)));
         }
         let bytes = write_response(&response, request, source, name_of(&self.config));
         self.counters.responses_out.add(response.status);
@@ -270,14 +274,17 @@ impl Endpoint {
             servers,
             ..
         } = self;
-        deadlines.purge(|at, owner, timer| match owner {
+        let live = clients.len() + servers.len();
+        let stands = |at, owner, timer| match owner {
             Owner::Client(slot) => clients
                 .get(slot)
                 .is_some_and(|client| client.running.has(timer, at)),
             Owner::Server(slot) => servers
                 .get(slot)
                 .is_some_and(|server| server.running.has(timer, at)),
-        });
+        };
+        deadlines.purge(stands);
+        deadlines.compact(live, stands);
     }
 
     fn connection_closed(&mut self, now: Instant, connection: ConnectionId) {

@@ -55,6 +55,9 @@ pub(super) struct Server {
     /// The To tag last written, when the transaction user gave it.
     tag: Option<Box<str>>,
     cancelled: bool,
+    /// Whether the same request may come up a second time, should this be forgotten before timer J
+    /// ([`super::EndpointConfig::max_completed`] says why).
+    repeatable: bool,
     success: Option<Success>,
     pub(super) running: Running,
 }
@@ -64,6 +67,22 @@ impl Server {
         self.tag
             .as_deref()
             .map_or_else(|| tag(self.random), str::to_owned)
+    }
+
+    /// Whether this answer leaves no transaction behind (8.2.7). A 481 says that we hold nothing the request speaks of.
+    /// Any other refusal of an INVITE within a dialog is kept: the To tag is the dialog's there, and the ACK could not be
+    /// told from one to a 2xx.
+    fn may_be_forgotten(&self, request: &Message, response: &OutgoingResponse) -> bool {
+        let status = response.status;
+        let asked = response.stateless || matches!(status, 401 | 407 | 481);
+        asked
+            && match &self.machine {
+                Machine::Invite(InviteServer::Proceeding { last: None }) => {
+                    status >= 300 && (status == 481 || request.to_tag().is_none())
+                }
+                Machine::Invite(_) => false,
+                Machine::NonInvite(_) => status >= 200,
+            }
     }
 }
 
@@ -114,7 +133,7 @@ impl Endpoint {
                 reply,
             );
         }
-        if self.servers.is_full() {
+        if self.servers.is_full() && !self.make_room() {
             self.counters.server_overflow += 1;
             let response =
                 OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, RETRY_AFTER);
@@ -128,6 +147,8 @@ impl Endpoint {
             Machine::NonInvite(NonInviteServer::start(now, &mut out))
         };
         let random = self.rng.next_u64();
+        let repeatable = matches!(message.method(), Method::Register | Method::Options)
+            || message.to_tag().is_some();
         let request = Some(message.clone());
         let Some(slot) = self.servers.insert(|_| Server {
             key,
@@ -140,6 +161,7 @@ impl Endpoint {
             random,
             tag: None,
             cancelled: false,
+            repeatable,
             success: None,
             running: Running::default(),
         }) else {
@@ -168,6 +190,10 @@ impl Endpoint {
         let key = self.keys.acknowledged(&message, message.to_tag());
         if let Some(slot) = self.by_acknowledgement.get(&key).copied() {
             return self.acknowledged(slot, message, flow);
+        }
+        if message.to_tag() == Some(tag(self.keys.stateless_tag(&message)).as_str()) {
+            self.counters.stateless_acks += 1;
+            return;
         }
         self.counters.stray_acks += 1;
         self.queue.push_back(Output::Ack {
@@ -254,14 +280,19 @@ impl Endpoint {
         let Some(request) = server.request.clone() else {
             return;
         };
-        match (&response.to_tag, response.status) {
+        let status = response.status;
+        let stateless = server.may_be_forgotten(&request, &response);
+        if stateless {
+            response.to_tag = Some(tag(self.keys.stateless_tag(&request)));
+        }
+        match (&response.to_tag, status) {
             (Some(given), _) => server.tag = Some(given.as_str().into()),
             (None, 100) => {}
             (None, _) => response.to_tag = Some(server.local_tag()),
         }
         let source = server.source.remote;
+        let reply = server.reply;
         let invite = matches!(server.machine, Machine::Invite(_));
-        let status = response.status;
         if !invite && (status == 408 || (status < 200 && status != 100)) {
             return self.withhold(now, slot, status);
         }
@@ -279,12 +310,13 @@ impl Endpoint {
                 bytes.clone(),
             );
         }
-        self.send(now, slot, status, bytes);
-        // A challenge leaves nothing behind: who has proved nothing must not cost memory for 32 s. The request again
-        // is challenged again. Not so an INVITE, which our 100 has kept its client from repeating.
-        if !invite && matches!(status, 401 | 407) {
-            self.remove_server(slot);
+        if stateless {
+            self.counters.responses_out.add(status);
+            let flow = reply;
+            self.queue.push_back(Output::Transmit { flow, bytes });
+            return self.remove_server(slot);
         }
+        self.send(now, slot, status, bytes);
     }
 
     /// RFC 4320: no 408 and no provisional but 100 ever answers a non-INVITE.
@@ -369,6 +401,46 @@ impl Endpoint {
             server.request = None;
         }
         self.step_server(now, slot, event, None);
+        if status >= 200 {
+            self.note_completed(slot, status);
+        }
+    }
+
+    /// Notes a completed non-INVITE transaction as one that may go; over the bound the oldest does.
+    fn note_completed(&mut self, slot: Slot, status: u16) {
+        let may_go = self.servers.get(slot).is_some_and(|server| {
+            let completed = matches!(
+                server.machine,
+                Machine::NonInvite(NonInviteServer::Completed { .. })
+            );
+            completed && (server.repeatable || status >= 300)
+        });
+        if !may_go {
+            return;
+        }
+        let Self {
+            completed, servers, ..
+        } = self;
+        let oldest = completed.push(slot, self.config.max_completed, |slot| {
+            servers.get(slot).is_some()
+        });
+        if let Some(oldest) = oldest {
+            self.counters.evicted += 1;
+            self.remove_server(oldest);
+        }
+    }
+
+    /// A new request is worth more than the repetition of an answered one.
+    fn make_room(&mut self) -> bool {
+        let Self {
+            completed, servers, ..
+        } = self;
+        let Some(oldest) = completed.pop(|slot| servers.get(slot).is_some()) else {
+            return false;
+        };
+        self.counters.evicted += 1;
+        self.remove_server(oldest);
+        true
     }
 
     pub(super) fn server_timer(&mut self, now: Instant, slot: Slot, timer: Timer) {

@@ -12,6 +12,8 @@ use crate::transaction::FailCause;
 use crate::transaction::tests::origin;
 use crate::transport::Transport;
 
+mod forgetting;
+
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -82,6 +84,18 @@ fn outgoing(method: Method) -> OutgoingRequest {
     }
 }
 
+/// An endpoint that answers 100 at once.
+fn prompt() -> Endpoint {
+    let timers = crate::Timers {
+        trying: Duration::ZERO,
+        ..Default::default()
+    };
+    endpoint(EndpointConfig {
+        timers,
+        ..Default::default()
+    })
+}
+
 fn feed(endpoint: &mut Endpoint, now: Instant, flow: Flow, bytes: Bytes) -> Vec<Output> {
     endpoint
         .handle(now, Input::Received { flow, bytes })
@@ -145,8 +159,8 @@ fn begin(endpoint: &mut Endpoint, now: Instant, method: Method, to: Flow) -> Byt
 }
 
 #[test]
-fn an_invite_reaches_the_user_once_and_is_answered_100_at_once() {
-    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+fn an_invite_reaches_the_user_once_and_is_answered_100_at_once_when_so_configured() {
+    let (mut e, now) = (prompt(), origin());
     let outputs = feed(&mut e, now, udp(), invite());
     assert!(matches!(outputs[0], Output::Request { .. }));
     assert!(text(&outputs).starts_with("SIP/2.0 100 Trying\r\n"));
@@ -159,17 +173,7 @@ fn an_invite_reaches_the_user_once_and_is_answered_100_at_once() {
 
 #[test]
 fn a_delayed_100_is_left_out_when_the_user_is_faster() {
-    let timers = crate::Timers {
-        trying: ms(200),
-        ..Default::default()
-    };
-    let (mut e, now) = (
-        endpoint(EndpointConfig {
-            timers,
-            ..Default::default()
-        }),
-        origin(),
-    );
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
     let outputs = feed(&mut e, now, udp(), invite());
     assert!(sent(&outputs).is_empty());
     assert_eq!(e.next_timeout(), Some(now + ms(200)));
@@ -179,7 +183,7 @@ fn a_delayed_100_is_left_out_when_the_user_is_faster() {
 
 #[test]
 fn without_rport_the_answer_goes_to_the_port_of_the_via() {
-    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let (mut e, now) = (prompt(), origin());
     let (to, bytes) = sent(&feed(&mut e, now, udp(), invite()))[0].clone();
     assert_eq!(to.remote, "192.0.2.9:5062".parse().unwrap());
     assert!(!String::from_utf8_lossy(&bytes).contains("received="));
@@ -187,7 +191,7 @@ fn without_rport_the_answer_goes_to_the_port_of_the_via() {
 
 #[test]
 fn with_rport_the_answer_goes_to_the_source_and_says_so() {
-    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let (mut e, now) = (prompt(), origin());
     let outputs = feed(
         &mut e,
         now,
@@ -200,7 +204,7 @@ fn with_rport_the_answer_goes_to_the_source_and_says_so() {
 
 #[test]
 fn on_a_stream_the_answer_goes_back_on_the_connection() {
-    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let (mut e, now) = (prompt(), origin());
     let outputs = feed(&mut e, now, flow(Transport::Tcp), invite());
     assert_eq!(sent(&outputs)[0].0, flow(Transport::Tcp));
 }
@@ -773,20 +777,6 @@ fn outputs_left_undrained_come_first_the_next_time() {
     ));
     let outputs = run(&mut e, now, Input::Timeout);
     assert!(matches!(outputs[0], Output::Request { .. }));
-}
-
-#[test]
-fn a_challenge_to_a_non_invite_leaves_no_transaction_behind() {
-    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
-    let options = request("OPTIONS", "192.0.2.9:5062;branch=z9hG4bKo", 1, "");
-    let tx = tx_of(&feed(&mut e, now, udp(), options.clone()));
-    assert!(text(&respond(&mut e, now, tx, 401)).starts_with("SIP/2.0 401"));
-    assert_eq!((e.server_transactions(), e.next_timeout()), (0, None));
-    assert_ne!(
-        tx_of(&feed(&mut e, now, udp(), options)),
-        tx,
-        "the request again is challenged again"
-    );
 }
 
 #[test]

@@ -22,8 +22,16 @@ impl Capabilities {
     ///
     /// # Errors
     /// The refusal, complete but for its tag: 501 or 405 with Allow, 400, 416, 420 with Unsupported, 415 with Accept or
-    /// Accept-Encoding, 406. A CANCEL or ACK is never refused for its Require (§8.2.2.3).
+    /// Accept-Encoding, 406; it follows from the request alone and so keeps no transaction (§8.2.7). A CANCEL or ACK is
+    /// never refused for its Require (§8.2.2.3).
     pub fn inspect(&self, request: &Message) -> Result<(), Box<OutgoingResponse>> {
+        self.first_fault(request).map_err(|mut refusal| {
+            refusal.stateless = true;
+            refusal
+        })
+    }
+
+    fn first_fault(&self, request: &Message) -> Result<(), Box<OutgoingResponse>> {
         self.method(request)?;
         self.target(request)?;
         if !matches!(request.method(), Method::Ack | Method::Cancel) {

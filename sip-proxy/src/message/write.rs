@@ -63,6 +63,9 @@ pub struct OutgoingResponse {
     pub headers: Vec<(HeaderName, String)>,
     /// The body.
     pub body: Option<Body>,
+    /// Whether the answer follows from the request alone, so that a final one keeps no transaction (RFC 3261 §8.2.7):
+    /// the request again comes up again. The To tag is then the endpoint's.
+    pub stateless: bool,
 }
 
 /// As for messages received, only the shape is printed.
@@ -138,6 +141,13 @@ impl OutgoingResponse {
     #[must_use]
     pub fn with_contact(mut self, contact: impl Into<String>) -> Self {
         self.contact = Some(contact.into());
+        self
+    }
+
+    /// The same, keeping no transaction.
+    #[must_use]
+    pub fn stateless(mut self) -> Self {
+        self.stateless = true;
         self
     }
 

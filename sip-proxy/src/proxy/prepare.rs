@@ -100,8 +100,9 @@ pub(super) fn prepare(
     })
 }
 
+/// A refusal that follows from the request alone keeps no transaction (8.2.7).
 fn refuse(status: u16) -> Box<OutgoingResponse> {
-    Box::new(OutgoingResponse::new(status))
+    Box::new(OutgoingResponse::new(status).stateless())
 }
 
 /// 16.3 steps 2, 3 and 5; the syntax was checked when the message was parsed.
@@ -125,7 +126,9 @@ fn validate(message: &Message) -> Result<(), Box<OutgoingResponse>> {
         return Ok(());
     }
     Err(Box::new(
-        OutgoingResponse::new(420).with_header(HeaderName::Unsupported, wanted.join(", ")),
+        OutgoingResponse::new(420)
+            .with_header(HeaderName::Unsupported, wanted.join(", "))
+            .stateless(),
     ))
 }
 

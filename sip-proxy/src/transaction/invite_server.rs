@@ -174,22 +174,24 @@ mod tests {
     }
 
     #[test]
-    fn invite_is_passed_up_and_answered_100_at_once_by_default() {
-        let (state, actions) = step(false, InviteServer::Terminated, |_, out| {
-            InviteServer::start(origin(), out)
-        });
-        assert_eq!(state, InviteServer::Proceeding { last: None });
-        assert_eq!(actions, [Action::Deliver, Action::Trying]);
-    }
-
-    #[test]
-    fn invite_is_answered_100_after_the_configured_delay() {
-        let now = origin();
+    fn invite_is_passed_up_and_answered_100_at_once_when_so_configured() {
         let timers = super::super::Timers {
-            trying: MS(200),
+            trying: Duration::ZERO,
             ..Default::default()
         };
         let mut out = Actions::new(timers, false);
+        let state = InviteServer::start(origin(), &mut out);
+        assert_eq!(state, InviteServer::Proceeding { last: None });
+        assert_eq!(
+            out.drain().collect::<Vec<_>>(),
+            [Action::Deliver, Action::Trying]
+        );
+    }
+
+    #[test]
+    fn invite_is_answered_100_after_200_ms_by_default() {
+        let now = origin();
+        let mut out = Actions::new(super::super::Timers::default(), false);
         let state = InviteServer::start(now, &mut out);
         let actions: Vec<_> = out.drain().collect();
         assert_eq!(

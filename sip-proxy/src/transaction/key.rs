@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use crate::message::{Message, Method};
+use crate::message::{HeaderName, Message, Method, RawMessage, Via};
 
 /// The fingerprint of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +58,7 @@ enum Kind {
     Rfc2543,
     Merged,
     Acknowledged,
+    Stateless,
 }
 
 /// Fields are hashed with their length ahead (`str`'s own hash ends in a mark), so that none can lean on the next.
@@ -145,6 +146,26 @@ impl Keys {
                 message.cseq(),
             ),
         )
+    }
+}
+
+impl Keys {
+    /// The To tag of an answer that leaves no transaction behind (8.2.7): the same for the request again, known again
+    /// on its ACK, and nobody else's to guess. The request may be one the parser refused.
+    #[must_use]
+    pub fn stateless_tag(&self, request: &RawMessage) -> u64 {
+        // The ACK has the number of its INVITE, and a method of its own behind it.
+        let number = request
+            .header(&HeaderName::CSeq)
+            .and_then(|value| value.split_ascii_whitespace().next());
+        let via = request.values(&HeaderName::Via).next();
+        let branch = via
+            .and_then(|value| Via::parse(value).ok())
+            .and_then(|via| via.branch());
+        let mut hasher = self.low.clone();
+        let call_id = request.header(&HeaderName::CallId);
+        (Kind::Stateless, call_id, number, branch).hash(&mut hasher);
+        hasher.finish()
     }
 }
 

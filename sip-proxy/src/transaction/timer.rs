@@ -50,7 +50,8 @@ pub struct Timers {
     pub timer_c: Duration,
     /// How long a completed INVITE client waits on an unreliable transport, at least 32 s.
     pub timer_d: Duration,
-    /// Delay before the endpoint itself answers an INVITE 100: zero answers at once, 200 ms is 17.2.1's own figure.
+    /// Delay before the endpoint itself answers an INVITE 100 (17.2.1: 200 ms); zero answers at once. A user that
+    /// answers sooner spares the 100, and only an INVITE without one can be challenged without keeping its transaction.
     pub trying: Duration,
 }
 
@@ -62,7 +63,7 @@ impl Default for Timers {
             t4: Duration::from_secs(5),
             timer_c: Duration::from_secs(185),
             timer_d: Duration::from_secs(32),
-            trying: Duration::ZERO,
+            trying: Duration::from_millis(200),
         }
     }
 }
@@ -91,7 +92,8 @@ impl Timers {
 /// entry that reaches the top whether it still stands. Every entry is popped once, so the cost does not depend on how
 /// many transactions exist beyond the heap's logarithm.
 ///
-/// Bounded by its owner: a live transaction has at most three timers, a dead one's entries leave at their deadline.
+/// Bounded by its owner: a live transaction has at most three timers; the entries of the dead leave at their deadline,
+/// or all at once when they come to outnumber what can stand ([`Self::compact`]).
 #[derive(Debug)]
 pub struct Deadlines<K> {
     heap: BinaryHeap<Reverse<(Instant, K, Timer)>>,
@@ -132,6 +134,20 @@ impl<K: Ord + Copy> Deadlines<K> {
                 return;
             }
             self.heap.pop();
+        }
+    }
+
+    /// Drops every stale entry once they outnumber what `live` transactions can have running. A rebuild halves the heap
+    /// at least, so it costs a constant share per entry.
+    pub fn compact(&mut self, live: usize, stands: impl Fn(Instant, K, Timer) -> bool) {
+        const PER_TRANSACTION: usize = 3;
+        const SLACK: usize = 1024;
+        let limit = live
+            .saturating_mul(2 * PER_TRANSACTION)
+            .saturating_add(SLACK);
+        if self.heap.len() > limit {
+            self.heap
+                .retain(|Reverse((at, key, timer))| stands(*at, *key, *timer));
         }
     }
 
@@ -182,6 +198,23 @@ mod tests {
         assert_eq!(deadlines.pop_due(late).map(|d| d.1), Some(2));
         assert_eq!(deadlines.pop_due(late).map(|d| d.1), Some(1));
         assert!(deadlines.pop_due(late).is_none());
+    }
+
+    #[test]
+    fn stale_entries_are_dropped_once_they_outnumber_the_standing() {
+        let t0 = origin();
+        let mut deadlines = Deadlines::default();
+        for n in 0..10_000_u32 {
+            let at = t0 + Duration::from_secs(32) + Duration::from_millis(u64::from(n));
+            deadlines.push(at, n, Timer::J);
+            deadlines.compact(10, |_, key, _| key < 10);
+            assert!(deadlines.len() <= 1_100, "{}", deadlines.len());
+        }
+        let mut left = Vec::new();
+        while let Some((_, key, _)) = deadlines.pop_due(t0 + Duration::from_secs(60)) {
+            left.push(key);
+        }
+        assert_eq!(left.get(..10), Some(&(0..10).collect::<Vec<_>>()[..]));
     }
 
     #[test]
