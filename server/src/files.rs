@@ -99,9 +99,14 @@ pub fn load_conf(path: &Path) -> Result<conf::Resolved, Refused> {
 /// # Errors
 /// Everything wrong with it.
 pub fn load_plan(path: &Path) -> Result<(Plan, Vec<Diagnostic>), Refused> {
+    load_plan_as(path, path)
+}
+
+/// The same under another name: what rules and steps are called in the log and in call stories.
+fn load_plan_as(path: &Path, name: &Path) -> Result<(Plan, Vec<Diagnostic>), Refused> {
     let directory = path.parent().unwrap_or(Path::new(""));
     let files = |name: &str| std::fs::read_to_string(directory.join(name)).ok();
-    let loaded = dialplan::load(&read(path)?, &path.display().to_string(), &files);
+    let loaded = dialplan::load(&read(path)?, &name.display().to_string(), &files);
     match loaded.plan {
         Some(plan) if !loaded.diagnostics.iter().any(Diagnostic::is_error) => {
             Ok((plan, loaded.diagnostics))
@@ -116,7 +121,10 @@ pub fn load_plan(path: &Path) -> Result<(Plan, Vec<Diagnostic>), Refused> {
 /// Everything wrong with the first part that is wrong.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
     let conf = load_conf(path)?;
-    let (plan, warnings) = load_plan(&conf.plan)?;
+    // The log says `plan.kdl:12`, wherever the house is kept.
+    let home = path.parent().unwrap_or(Path::new(""));
+    let name = conf.plan.strip_prefix(home).unwrap_or(&conf.plan);
+    let (plan, warnings) = load_plan_as(&conf.plan, name)?;
     let faults = misfits(&conf, &plan);
     if !faults.is_empty() {
         return Err(Refused::Mismatch(faults));
