@@ -4,11 +4,12 @@
 //! at its earliest binding's end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::transport::{ConnectionId, Flow};
+use crate::uri::{Host, Uri};
 
 /// One registered contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,33 @@ impl Binding {
         let left = self.expires.saturating_duration_since(now);
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
+    /// The connection it came by is gone: a new one goes to where the device listens, the address in its topmost Path
+    /// value or its Contact, not to the port it happened to connect from. A host name is left to whoever resolves it:
+    /// then the old address stays.
+    pub fn lose_connection(&mut self) {
+        self.flow.connection = None;
+        if !self.flow.transport.is_stream() {
+            return;
+        }
+        let path = self.path.first().map(|value| value.trim());
+        let next = path.map_or(self.contact.as_str(), |value| {
+            let inner = value.split_once('<').map_or(value, |(_, rest)| rest);
+            inner.split_once('>').map_or(inner, |(uri, _)| uri)
+        });
+        let Ok(uri) = Uri::parse(next) else { return };
+        let ip = match uri.host() {
+            Host::V4(ip) => IpAddr::V4(ip),
+            Host::V6(ip) => IpAddr::V6(ip),
+            Host::Name(_) => return,
+        };
+        let usual = if self.flow.transport.is_secure() {
+            5061
+        } else {
+            5060
+        };
+        self.flow.remote = SocketAddr::new(ip, uri.port().unwrap_or(usual));
     }
 }
 
@@ -295,7 +323,7 @@ impl Location {
             );
             let mut rest = self.bindings(&aor).to_vec();
             for binding in rest.iter_mut().filter(|binding| on_it(binding)) {
-                binding.flow.connection = None;
+                binding.lose_connection();
             }
             self.replace(&aor, rest);
         }

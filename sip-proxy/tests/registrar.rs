@@ -397,7 +397,10 @@ fn a_closed_connection_ends_browsers_and_spares_phones() {
         }]
     ));
     assert_eq!(site.contacts(), ["sip:phone@192.0.2.50"]);
-    assert_eq!(site.location.lookup(AOR, site.now)[0].flow.connection, None);
+    let flow = site.location.lookup(AOR, site.now)[0].flow;
+    assert_eq!(flow.connection, None);
+    let listens: SocketAddr = "192.0.2.50:5060".parse().unwrap();
+    assert_eq!(flow.remote, listens, "not the port it connected from");
     assert!(site.location.connection_closed(ConnectionId(4)).is_empty());
 }
 

@@ -168,7 +168,7 @@ fn row(now: Now, aor: &str, binding: &Binding) -> BindingRow {
 }
 
 /// A stored registration, for the location service. `None` for a row this version cannot read: the device
-/// registers again. A stream's connection did not survive the restart; the remote address may still be dialled.
+/// registers again. A stream's connection did not survive the restart: the next call dials the contact.
 pub(crate) fn restored(now: Now, row: BindingRow) -> Option<(String, Binding)> {
     let flow = Flow {
         transport: Transport::from_token(&row.transport)?,
@@ -177,7 +177,7 @@ pub(crate) fn restored(now: Now, row: BindingRow) -> Option<(String, Binding)> {
         connection: None,
     };
     let left = Duration::try_from(row.expires.duration_since(now.civil)).ok()?;
-    let binding = Binding {
+    let mut binding = Binding {
         contact: row.contact,
         flow,
         path: row.path,
@@ -189,6 +189,7 @@ pub(crate) fn restored(now: Now, row: BindingRow) -> Option<(String, Binding)> {
         user_agent: row.user_agent,
         expires: now.mono + left,
     };
+    binding.lose_connection();
     Some((row.aor, binding))
 }
 
