@@ -32,4 +32,4 @@ pub use leg::{
     Command, Component, Event, Lease, LeaseId, LegConfig, LegId, LegStats, OpusParams, Pacing,
     TelephoneEvent, Tone,
 };
-pub use offer_answer::{Direction, LegProfile, Negotiation, OfferError};
+pub use offer_answer::{Direction, LegProfile, Negotiation, OfferError, offer_nothing, reject_all};

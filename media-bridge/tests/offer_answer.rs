@@ -8,7 +8,7 @@
 )]
 
 use media_bridge::offer_answer::{Direction, LegProfile, Negotiation, OfferError};
-use media_bridge::{Codec, Lease, LeaseId};
+use media_bridge::{Codec, Lease, LeaseId, offer_nothing, reject_all};
 
 fn lease() -> Lease {
     Lease {
@@ -710,4 +710,31 @@ fn two_of_us_agree_whoever_offers() {
             assert_eq!(agreed.direction, Direction::SendRecv);
         }
     }
+}
+
+#[test]
+fn a_wholesale_refusal_names_every_line_with_port_0() {
+    let offer = sdp(
+        "m=audio 40000 RTP/AVP 8 0\r\nm=video 40002 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\nm=application 9 TCP/MSRP *\r\n",
+    );
+    let ours = [192, 0, 2, 1].into();
+    let answer = text(&reject_all(offer.as_bytes(), ours, 7).unwrap());
+    assert_eq!(
+        m_lines(&answer),
+        [
+            "m=audio 0 RTP/AVP 8",
+            "m=video 0 RTP/AVP 96",
+            "m=application 0 TCP/MSRP *"
+        ]
+    );
+    assert_eq!(reject_all(b"hello", ours, 7), Err(OfferError::NotSdp));
+}
+
+#[test]
+fn an_offer_of_nothing_has_no_line_and_can_be_answered() {
+    let offer = offer_nothing([192, 0, 2, 1].into(), 7);
+    assert!(m_lines(&text(&offer)).is_empty());
+    let mut peer = negotiation();
+    peer.receive_offer(&offer).unwrap();
+    assert!(m_lines(&text(&peer.answer(None).unwrap())).is_empty());
 }

@@ -8,7 +8,7 @@
 )]
 
 use media_bridge::offer_answer::{Direction, LegProfile, Negotiation};
-use media_bridge::{Codec, Lease, LeaseId, parse_info};
+use media_bridge::{Codec, Lease, LeaseId, parse_info, reject_all};
 use proptest::prelude::*;
 
 fn negotiation() -> Negotiation {
@@ -133,6 +133,22 @@ proptest! {
     }
 
     #[test]
+    fn a_wholesale_refusal_has_the_offers_m_lines_and_no_port(lines in proptest::collection::vec(line(), 0..30)) {
+        let offer = format!("v=0\r\n{}\r\n", lines.join("\r\n"));
+        let readable = negotiation_reads(&offer);
+        match reject_all(offer.as_bytes(), [10, 0, 0, 1].into(), 7) {
+            Ok(answer) => {
+                let (offered, answered) = (m_lines_lenient(&offer), m_lines(&answer));
+                prop_assert_eq!(answered.len(), offered.len());
+                for ((media, _, proto), (ours, port, our_proto)) in offered.iter().zip(&answered) {
+                    prop_assert_eq!((media, proto, 0), (ours, our_proto, *port));
+                }
+            }
+            Err(_) => prop_assert!(!readable, "what can be answered can be refused"),
+        }
+    }
+
+    #[test]
     fn bytes_flipped_in_a_real_offer_never_panic(at in 0..700_usize, with in any::<u8>()) {
         let mut offer = include_bytes!("vectors/sdp/2n.sdp").to_vec();
         if let Some(byte) = offer.get_mut(at) {
@@ -153,4 +169,8 @@ fn m_lines_lenient(sdp: &str) -> Vec<(String, u16, String)> {
         .filter(|l| l.starts_with("m=") && l.len() > 2)
         .collect();
     m_lines(tidy.join("\n").as_bytes())
+}
+
+fn negotiation_reads(offer: &str) -> bool {
+    negotiation().receive_offer(offer.as_bytes()).is_ok()
 }

@@ -512,6 +512,23 @@ impl Negotiation {
     }
 }
 
+/// An answer to `offer` that refuses every m-line: port 0, same order (RFC 3264 §6). For a request that wants an answer
+/// but gets no media. `address` is ours; `session_id` must be unique per host (RFC 8866 §5.2).
+///
+/// # Errors
+/// The offer cannot be read.
+pub fn reject_all(offer: &[u8], address: IpAddr, session_id: u64) -> Result<Bytes, OfferError> {
+    let remote = body::read(offer, &[])?;
+    let lines = refused(&remote);
+    Ok(write::write(session_id, 1, address, &lines))
+}
+
+/// An offer without m-lines: what a 2xx to an INVITE without an offer must bear when no media is wanted.
+#[must_use]
+pub fn offer_nothing(address: IpAddr, session_id: u64) -> Bytes {
+    write::write(session_id, 1, address, &[])
+}
+
 /// All lines of an offer refused, in order (RFC 3264 §6).
 fn refused(remote: &[RemoteMedia]) -> Vec<Line> {
     remote
