@@ -1,14 +1,23 @@
 //! `Action: buzz` received: authenticated by itself, judged, answered with what became of it; never routed.
 
+use bytes::Bytes;
 use dialplan::{Actor, LegState, Method};
+use media_bridge::OfferError;
 use sip_proxy::{Dialog, Flow, HeaderName, Message, Method as Verb, OutgoingResponse, ServerTx};
 
 use super::B2bua;
 use crate::Now;
 use crate::buzz::{Buzz, BuzzError};
-use crate::call::Party;
+use crate::call::{Party, is_sdp};
 use crate::site::Effect;
 use crate::unlock::{Evidence, Request};
+
+/// An INVITE that was a buzz, until its ACK.
+pub(super) struct BuzzInvite {
+    dialog: Dialog,
+    /// The body of a 2xx: no media is ever made.
+    nothing: Bytes,
+}
 
 impl B2bua {
     /// A buzz on an authenticated leg of a call.
@@ -59,12 +68,11 @@ impl B2bua {
             .unwrap_or_else(|| dial.to_owned());
         let leg = self.relation(&party.device, &door);
         if *message.method() == Verb::Invite {
-            let tag = format!("{:016x}", self.site.random());
-            match Dialog::from_request(message, &tag, *flow) {
-                Ok(dialog) => {
-                    self.buzz_invites.insert(tx, dialog);
+            match self.buzz_invite(message, flow) {
+                Ok(invite) => {
+                    self.buzz_invites.insert(tx, invite);
                 }
-                Err(reject) => return self.answer(tx, OutgoingResponse::new(reject.status)),
+                Err(status) => return self.answer(tx, OutgoingResponse::new(status)),
             }
         }
         let request = Request {
@@ -83,6 +91,21 @@ impl B2bua {
         self.site
             .effects
             .push_back(Effect::Unlock(Box::new(request)));
+    }
+
+    /// The dialog an INVITE with a buzz makes, and the refusal of its media (RFC 3264 §6).
+    fn buzz_invite(&mut self, message: &Message, flow: &Flow) -> Result<BuzzInvite, u16> {
+        let tag = format!("{:016x}", self.site.random());
+        let dialog = Dialog::from_request(message, &tag, *flow).map_err(|reject| reject.status)?;
+        let (address, origin) = (flow.local.ip().to_canonical(), self.site.random() >> 2);
+        let nothing = if message.body().is_empty() {
+            media_bridge::offer_nothing(address, origin)
+        } else if is_sdp(message) {
+            media_bridge::reject_all(message.body(), address, origin).map_err(OfferError::status)?
+        } else {
+            return Err(415);
+        };
+        Ok(BuzzInvite { dialog, nothing })
     }
 
     /// What a device is to a door at this moment: party to an answered call, rung by it, or nothing.
@@ -106,10 +129,12 @@ impl B2bua {
             let name = HeaderName::Other(crate::buzz::ACTION_RESULT.into());
             response = response.with_header(name, result.as_str());
         }
-        if let Some(dialog) = self.buzz_invites.get(&tx) {
-            response = response.with_to_tag(dialog.local_tag.clone());
-            response.contact = Some(self.site.contact(&dialog.flow));
-            if status >= 300 {
+        if let Some(invite) = self.buzz_invites.get(&tx) {
+            response = response.with_to_tag(invite.dialog.local_tag.clone());
+            response.contact = Some(self.site.contact(&invite.dialog.flow));
+            if status < 300 {
+                response = response.with_body("application/sdp", invite.nothing.clone());
+            } else {
                 self.buzz_invites.remove(&tx);
             }
         }
@@ -123,7 +148,7 @@ impl B2bua {
 
     /// The dialog an INVITE with a buzz made ends with its ACK.
     pub(super) fn end_buzz_dialog(&mut self, tx: ServerTx) -> bool {
-        let Some(mut dialog) = self.buzz_invites.remove(&tx) else {
+        let Some(BuzzInvite { mut dialog, .. }) = self.buzz_invites.remove(&tx) else {
             return false;
         };
         let request = dialog.request(Verb::Bye);

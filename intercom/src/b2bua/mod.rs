@@ -56,7 +56,7 @@ pub struct B2bua {
     /// Requests of ours to stations that drive a relay. Bounded by the intents under way.
     stations: BTreeMap<ClientTx, (IntentId, u8)>,
     /// INVITEs that were a buzz: after the ACK of their 200 the dialog is ended. Bounded by the intents under way.
-    buzz_invites: BTreeMap<ServerTx, sip_proxy::Dialog>,
+    buzz_invites: BTreeMap<ServerTx, buzz::BuzzInvite>,
     next_station: u64,
     /// What stations take from us, by profile name.
     stations_out: BTreeMap<String, StationOut>,

@@ -30,7 +30,7 @@ mod talk;
 use media_bridge::LegId;
 use sip_proxy::endpoint::ClientTx;
 
-pub(crate) use call::{Arrival, Call, CallInput};
+pub(crate) use call::{Arrival, Call, CallInput, is_sdp};
 pub(crate) use leg::Party;
 pub(crate) use offer::{ALLOW, SUPPORTED};
 

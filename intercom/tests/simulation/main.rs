@@ -10,6 +10,7 @@
 
 mod bridged;
 mod building;
+mod buzzes;
 mod calls;
 mod races;
 mod refusals;

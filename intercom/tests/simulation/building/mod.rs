@@ -241,6 +241,25 @@ impl Building {
         building
     }
 
+    /// Brings in another plan, made from the building's own by replacing text.
+    pub(crate) fn replan(&mut self, edits: &[(&str, &str)]) {
+        let mut text = PLAN.to_owned();
+        for (old, new) in edits {
+            assert!(text.contains(old), "the plan has no {old}");
+            text = text.replace(old, new);
+        }
+        let loaded = dialplan::load(&text, "plan.kdl", &|_| None);
+        let plan = loaded
+            .plan
+            .unwrap_or_else(|| panic!("plan: {:?}", loaded.diagnostics));
+        let accounts = Arc::clone(&self.accounts);
+        self.feed(Input::Reload {
+            plan: plan.into(),
+            directory: directory().into(),
+            accounts,
+        });
+    }
+
     /// A building whose devices have all registered over a good network.
     pub(crate) fn ready(seed: u64) -> Self {
         let mut building = Building::new(seed, Weather::FINE);
