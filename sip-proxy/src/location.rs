@@ -347,3 +347,145 @@ impl Location {
 fn earliest(bindings: &[Binding]) -> Option<Instant> {
     bindings.iter().map(|binding| binding.expires).min()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transaction::tests::origin;
+    use crate::transport::Transport;
+
+    const AOR: &str = "sip:desk@example.com";
+
+    fn binding(contact: &str, q: u16, expires: Instant) -> Binding {
+        Binding {
+            contact: contact.to_owned(),
+            flow: Flow {
+                transport: Transport::Wss,
+                local: ([192, 0, 2, 1], 443).into(),
+                remote: ([192, 0, 2, 9], 40_000).into(),
+                connection: Some(ConnectionId(7)),
+            },
+            path: Vec::new(),
+            call_id: "call".into(),
+            cseq: 1,
+            q,
+            instance: None,
+            reg_id: None,
+            user_agent: None,
+            expires,
+        }
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn contacts(found: &[&Binding]) -> Vec<String> {
+        found
+            .iter()
+            .map(|binding| binding.contact.clone())
+            .collect()
+    }
+
+    fn removed(changes: &[BindingChange]) -> Vec<(&str, RemovalCause)> {
+        changes
+            .iter()
+            .filter_map(|change| match change {
+                BindingChange::Removed { contact, why, .. } => Some((contact.as_str(), *why)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn lookup_gives_the_highest_q_first_and_the_latest_among_equals() {
+        let (mut location, now) = (Location::new(9), origin());
+        for (contact, q) in [("a", 500), ("b", 1000), ("c", 500)] {
+            assert!(location.restore(AOR, binding(contact, q, now + seconds(60))));
+        }
+        assert_eq!(contacts(&location.lookup(AOR, now)), ["b", "c", "a"]);
+        assert!(location.lookup("sip:other@example.com", now).is_empty());
+    }
+
+    #[test]
+    fn what_has_expired_is_not_found_even_before_it_is_removed() {
+        let (mut location, now) = (Location::new(9), origin());
+        location.restore(AOR, binding("a", 1000, now + seconds(60)));
+        assert_eq!(location.lookup(AOR, now + seconds(59)).len(), 1);
+        assert!(location.lookup(AOR, now + seconds(60)).is_empty());
+        assert_eq!(location.len(), 1);
+    }
+
+    #[test]
+    fn remaining_seconds_are_rounded_up_and_never_negative() {
+        let now = origin();
+        let binding = binding("a", 1000, now + Duration::from_millis(1_500));
+        assert_eq!(binding.remaining(now), 2);
+        assert_eq!(binding.remaining(now + Duration::from_millis(500)), 1);
+        assert_eq!(binding.remaining(now + seconds(9)), 0);
+    }
+
+    #[test]
+    fn expiry_wakes_at_each_end_and_reports_it() {
+        let (mut location, now) = (Location::new(9), origin());
+        location.restore(AOR, binding("a", 1000, now + seconds(60)));
+        location.restore(AOR, binding("b", 1000, now + seconds(30)));
+        assert_eq!(location.next_timeout(), Some(now + seconds(30)));
+        assert!(location.expire(now + seconds(29)).is_empty());
+        let changes = location.expire(now + seconds(30));
+        assert_eq!(removed(&changes), [("b", RemovalCause::Expired)]);
+        assert_eq!(changes[0].aor(), AOR);
+        assert_eq!(location.next_timeout(), Some(now + seconds(60)));
+        assert_eq!(location.expire(now + seconds(90)).len(), 1);
+        assert_eq!((location.is_empty(), location.next_timeout()), (true, None));
+    }
+
+    #[test]
+    fn a_full_table_restores_only_what_it_knows() {
+        let (mut location, now) = (Location::new(1), origin());
+        assert!(location.restore(AOR, binding("a", 1000, now + seconds(60))));
+        assert!(!location.restore(AOR, binding("b", 1000, now + seconds(60))));
+        assert!(location.restore(AOR, binding("a", 500, now + seconds(90))));
+        assert_eq!(
+            (location.len(), location.next_timeout()),
+            (1, Some(now + seconds(90)))
+        );
+    }
+
+    #[test]
+    fn a_closed_connection_ends_browsers_and_leaves_the_contact_of_others() {
+        let (mut location, now) = (Location::new(9), origin());
+        let mut desk = binding("tcp", 1000, now + seconds(60));
+        desk.flow.transport = Transport::Tcp;
+        location.restore(AOR, desk);
+        location.restore(AOR, binding("browser", 1000, now + seconds(60)));
+        assert!(location.connection_closed(ConnectionId(8)).is_empty());
+        let changes = location.connection_closed(ConnectionId(7));
+        assert_eq!(
+            removed(&changes),
+            [("browser", RemovalCause::ConnectionLost)]
+        );
+        let left = location.lookup(AOR, now);
+        assert_eq!(contacts(&left), ["tcp"]);
+        assert_eq!(left[0].flow.connection, None);
+        assert!(location.connection_closed(ConnectionId(7)).is_empty());
+    }
+
+    #[test]
+    fn revoking_ends_every_binding_of_the_account_alone() {
+        let (mut location, now) = (Location::new(9), origin());
+        location.restore(AOR, binding("a", 1000, now + seconds(60)));
+        location.restore(AOR, binding("b", 1000, now + seconds(60)));
+        location.restore(
+            "sip:other@example.com",
+            binding("c", 1000, now + seconds(60)),
+        );
+        let changes = location.revoke(AOR);
+        let why = RemovalCause::Revoked;
+        assert_eq!(removed(&changes), [("a", why), ("b", why)]);
+        assert_eq!(location.len(), 1);
+        assert!(location.revoke(AOR).is_empty());
+    }
+}

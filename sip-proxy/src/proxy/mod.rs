@@ -202,11 +202,13 @@ impl Proxy {
             Input::Timeout => self.timeout(now),
         }
         let contexts = &self.contexts;
-        self.deadlines.purge(|at, tx, _| {
+        let stands = |at, tx, _| {
             contexts
                 .get(&tx)
                 .is_some_and(|context| context.deadline == Some(at))
-        });
+        };
+        self.deadlines.purge(stands);
+        self.deadlines.compact(contexts.len(), stands);
         Outputs {
             queue: &mut self.queue,
         }

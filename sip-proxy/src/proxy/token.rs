@@ -71,3 +71,66 @@ impl Tokens {
             .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::Limits;
+
+    fn tokens() -> Tokens {
+        Tokens::new([9; 32])
+    }
+
+    fn request(uri: &str, tag: &str, cseq: u32, lines: &str) -> Message {
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:c@x>;tag=c\r\nTo: <sip:u@x>{tag}\r\n\
+             Call-ID: call\r\nCSeq: {cseq} INVITE\r\n{lines}Content-Length: 0\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_call_id_alone() {
+        let token = tokens().of("call");
+        assert_eq!(token.len(), 2 * TOKEN);
+        assert!(tokens().is_ours(&token, "call"));
+        assert!(!tokens().is_ours(&token, "another"));
+        assert!(!tokens().is_ours("", "call"));
+        assert!(!tokens().is_ours(&token[..10], "call"));
+    }
+
+    #[test]
+    fn another_secret_makes_other_tokens() {
+        let token = Tokens::new([8; 32]).of("call");
+        assert!(!tokens().is_ours(&token, "call"));
+    }
+
+    #[test]
+    fn the_loop_hash_is_that_of_what_routing_looks_at() {
+        let same = tokens().loop_hash(&request("sip:u@x", "", 1, ""));
+        let hash = |uri, tag, cseq, lines| tokens().loop_hash(&request(uri, tag, cseq, lines));
+        assert_eq!(hash("sip:u@x", "", 1, "Subject: other\r\n"), same);
+        for other in [
+            hash("sip:v@x", "", 1, ""),
+            hash("sip:u@x", ";tag=t", 1, ""),
+            hash("sip:u@x", "", 2, ""),
+            hash("sip:u@x", "", 1, "Route: <sip:p;lr>\r\n"),
+        ] {
+            assert_ne!(other, same);
+        }
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let one = tokens().mac([b"ab".as_slice(), b"c"].into_iter());
+        let two = tokens().mac([b"a".as_slice(), b"bc"].into_iter());
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn the_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", tokens()), "Tokens(***)");
+    }
+}

@@ -180,3 +180,98 @@ impl Hash for LowerCase<'_> {
         state.write_u8(0xff);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::message::Limits;
+
+    fn keys() -> Keys {
+        Keys::new([1, 2, 3, 4])
+    }
+
+    /// A request; `via` follows the transport, `to` the To address.
+    fn request(method: &str, via: &str, to: &str) -> Message {
+        let text = format!(
+            "{method} sip:u@x SIP/2.0\r\nVia: SIP/2.0/UDP {via}\r\nFrom: <sip:c@x>;tag=c\r\nTo: <sip:u@x>{to}\r\n\
+             Call-ID: call\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn branch_sent_by_and_method_tell_transactions_apart() {
+        let key = |method, via| keys().server(&request(method, via, ""), false);
+        let one = key("INVITE", "a:5060;branch=z9hG4bK1");
+        assert_eq!(
+            one,
+            key("INVITE", "A:5060;branch=z9hG4bK1"),
+            "hosts have no case"
+        );
+        for other in [
+            key("OPTIONS", "a:5060;branch=z9hG4bK1"),
+            key("INVITE", "b:5060;branch=z9hG4bK1"),
+            key("INVITE", "a:5061;branch=z9hG4bK1"),
+            key("INVITE", "a;branch=z9hG4bK1"),
+            key("INVITE", "a:5060;branch=z9hG4bK2"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn ack_and_cancel_have_the_key_of_their_invite() {
+        let invite = keys().server(&request("INVITE", "a;branch=z9hG4bK1", ""), false);
+        for method in ["ACK", "CANCEL"] {
+            let other = request(method, "a;branch=z9hG4bK1", ";tag=t");
+            assert_eq!(keys().server(&other, true), invite);
+        }
+    }
+
+    #[test]
+    fn without_the_magic_cookie_the_fields_decide_and_the_to_tag_does_not() {
+        let invite = keys().server(&request("INVITE", "a;branch=1", ""), false);
+        let ack = keys().server(&request("ACK", "a;branch=1", ";tag=t"), true);
+        assert_eq!(invite, ack);
+        let other = keys().server(&request("INVITE", "a;branch=2", ""), false);
+        assert_ne!(invite, other);
+    }
+
+    #[test]
+    fn merged_requests_agree_whatever_their_path() {
+        let key = |method, via| keys().merged(&request(method, via, ""));
+        let one = key("INVITE", "a;branch=z9hG4bK1");
+        assert_eq!(one, key("INVITE", "b;branch=z9hG4bK2"));
+        assert_ne!(one, key("OPTIONS", "a;branch=z9hG4bK1"));
+    }
+
+    #[test]
+    fn the_ack_to_a_2xx_agrees_with_its_invite_by_our_tag() {
+        let invite = request("INVITE", "a;branch=z9hG4bK1", "");
+        let ack = request("ACK", "a;branch=z9hG4bK2", ";tag=ours");
+        let awaited = keys().acknowledged(&invite, Some("ours"));
+        assert_eq!(awaited, keys().acknowledged(&ack, ack.to_tag()));
+        assert_ne!(awaited, keys().acknowledged(&invite, Some("theirs")));
+        assert_ne!(awaited, keys().acknowledged(&invite, None));
+    }
+
+    #[test]
+    fn the_stateless_tag_is_that_of_the_invite_and_of_its_ack() {
+        let tag = |method, via| keys().stateless_tag(&request(method, via, ""));
+        let one = tag("INVITE", "a;branch=z9hG4bK1");
+        assert_eq!(one, tag("ACK", "a;branch=z9hG4bK1"));
+        assert_ne!(one, tag("INVITE", "a;branch=z9hG4bK2"));
+        let invite = request("INVITE", "a;branch=z9hG4bK1", "");
+        assert_ne!(one, Keys::new([9, 2, 3, 4]).stateless_tag(&invite));
+    }
+
+    #[test]
+    fn kinds_of_key_never_meet_and_secrets_matter() {
+        let invite = request("INVITE", "a;branch=z9hG4bK1", "");
+        let one = keys().server(&invite, false);
+        assert_ne!(one, keys().merged(&invite));
+        assert_ne!(one, Keys::new([1, 2, 3, 5]).server(&invite, false));
+    }
+}
