@@ -1,9 +1,13 @@
 //! Station profiles: what signalling must know of a kind of phone or door station. Plain data,
 //! filled by `conf` from `conf/stations/*.toml`; no code branches on a brand.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use media_bridge::{Codec, Pacing};
+use zeroize::Zeroizing;
 
 /// How far a station takes a re-INVITE or UPDATE of ours inside a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,6 +27,8 @@ pub enum DtmfMethod {
     Rtp,
     /// SIP INFO only: telephone-event is not offered.
     Info,
+    /// Tones in the audio; as RFC 4733 where the station agrees to telephone-event all the same.
+    InBand,
 }
 
 /// The header set that makes a handset answer by itself; they differ by maker.
@@ -90,11 +96,23 @@ impl Default for DigitsOut {
     }
 }
 
+/// By which request a station is told to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BuzzBy {
+    /// `INFO` within its call where there is one, else `MESSAGE`.
+    #[default]
+    Info,
+    /// `MESSAGE` to its contact.
+    Message,
+    /// `INVITE` to its contact; a 2xx is acknowledged and hung up.
+    Invite,
+}
+
 /// How a station is told to open by SIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuzzOut {
-    /// `INFO` within its call where there is one, else `MESSAGE`.
-    pub in_call: bool,
+    /// The request.
+    pub by: BuzzBy,
     /// Header name.
     pub header: String,
     /// Header value; `{output}` is replaced by the output's name.
@@ -104,18 +122,75 @@ pub struct BuzzOut {
 impl Default for BuzzOut {
     fn default() -> Self {
         BuzzOut {
-            in_call: true,
+            by: BuzzBy::Info,
             header: crate::buzz::ACTION.to_owned(),
             value: "buzz;output={output}".to_owned(),
         }
     }
 }
 
-/// What a door station takes from us, by profile name: see [`crate::B2bua::set_stations`].
+/// What a door station takes from us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StationOut {
     /// Digits.
     pub digits: DigitsOut,
     /// `Action: buzz`.
     pub buzz: BuzzOut,
+}
+
+/// A password towards a station. Debug prints `***`; overwritten when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Password(Zeroizing::new(text.into()))
+    }
+
+    /// The text, for the one place that hashes it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Who we are to the station of one door, should it challenge `Action: buzz`. Given to nobody else: whoever registers
+/// as the door from another address and asks for it gets nothing to guess passwords from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationLogin {
+    /// User name.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+    /// The realm it is good for; `None`: the first one that this door's station names while the server runs.
+    pub realm: Option<String>,
+    /// The station's addresses, beside those of a trusted peer at this door; a challenge from elsewhere is not
+    /// answered.
+    pub peers: Vec<IpAddr>,
+}
+
+/// How the stations are spoken to: see [`crate::Input::Stations`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stations {
+    /// By profile name; a profile not named takes RFC 4733 digits and our own header.
+    pub out: BTreeMap<String, StationOut>,
+    /// By door.
+    pub logins: BTreeMap<String, StationLogin>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_printed() {
+        assert_eq!(format!("{:?}", Password::new("swordfish")), "***");
+    }
 }

@@ -28,8 +28,8 @@ impl B2bua {
             }
             sip_proxy::Output::Ack { tx, message, .. } => self.ack(now, tx, message),
             sip_proxy::Output::AckMissing { tx } => self.ack_missing(now, tx),
-            sip_proxy::Output::Response { tx, message, .. } => match call_of(tx) {
-                0 => self.station_answered(now, tx, &message),
+            sip_proxy::Output::Response { tx, message, flow } => match call_of(tx) {
+                0 => self.station_answered(now, tx, &message, &flow),
                 number => self.run(now, number, CallInput::Response { tx, message }),
             },
             sip_proxy::Output::Failed { tx, cause } => match call_of(tx) {

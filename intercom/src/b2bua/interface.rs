@@ -12,6 +12,7 @@ use crate::accounts::Accounts;
 use crate::audit::{Record, RecordId};
 use crate::cdr::Cdr;
 use crate::lease::Want;
+use crate::profile::Stations;
 use crate::story::Story;
 use crate::unlock::{Drive, IntentId, Outcome};
 
@@ -72,6 +73,8 @@ pub enum Input {
         /// Accounts.
         accounts: Arc<Accounts>,
     },
+    /// How stations are spoken to; at start and after a reload.
+    Stations(Box<Stations>),
     /// Bindings from the store, at start.
     Restore(Vec<(String, Binding)>),
     /// Take no new calls; those in progress go on.

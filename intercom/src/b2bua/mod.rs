@@ -6,6 +6,7 @@ mod dispatch;
 mod interface;
 mod registration;
 mod relay;
+mod station;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,10 +26,10 @@ use crate::call::{Call, CallInput};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
 use crate::lease::Leases;
-use crate::profile::StationOut;
+use crate::profile::Stations;
 use crate::site::{Effect, Site};
 use crate::story::{Line, Story};
-use crate::unlock::{self, IntentId, Unlocks};
+use crate::unlock::{self, Unlocks};
 
 pub use interface::{Counters, Input, Notice, Output, Outputs};
 
@@ -53,13 +54,15 @@ pub struct B2bua {
     wake_of: BTreeMap<u64, Instant>,
     /// INVITEs not yet answered, for CANCEL. One entry per call.
     invites: BTreeMap<ServerTx, u64>,
-    /// Requests of ours to stations that drive a relay. Bounded by the intents under way.
-    stations: BTreeMap<ClientTx, (IntentId, u8)>,
+    /// Requests of ours to stations that drive a relay. Bounded by the intents of the last half minute.
+    stations: BTreeMap<ClientTx, station::Asked>,
     /// INVITEs that were a buzz: after the ACK of their 200 the dialog is ended. Bounded by the intents under way.
     buzz_invites: BTreeMap<ServerTx, buzz::BuzzInvite>,
     next_station: u64,
-    /// What stations take from us, by profile name.
-    stations_out: BTreeMap<String, StationOut>,
+    /// How stations are spoken to.
+    speech: Stations,
+    /// The realm each door's station named first. Bounded by the doors that have a login.
+    station_realms: BTreeMap<String, String>,
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
     draining: bool,
@@ -117,7 +120,8 @@ impl B2bua {
             stations: BTreeMap::new(),
             buzz_invites: BTreeMap::new(),
             next_station: 1,
-            stations_out: BTreeMap::new(),
+            speech: Stations::default(),
+            station_realms: BTreeMap::new(),
             auth_records: (None, 0),
             draining: false,
             counters: Counters::default(),
@@ -142,10 +146,13 @@ impl B2bua {
         }
     }
 
-    /// How stations take digits and `Action: buzz` from us, by profile name; a profile not named takes RFC 4733 digits
-    /// and our own header.
-    pub fn set_stations(&mut self, stations: BTreeMap<String, StationOut>) {
-        self.stations_out = stations;
+    /// How stations are spoken to; later by [`Input::Stations`].
+    pub fn set_stations(&mut self, stations: Stations) {
+        // Another login may mean another station: its realm is learnt anew.
+        let logins = &self.speech.logins;
+        self.station_realms
+            .retain(|door, _| stations.logins.get(door) == logins.get(door));
+        self.speech = stations;
     }
 
     /// One input.
@@ -190,6 +197,7 @@ impl B2bua {
                     self.site.location.restore(&aor, binding);
                 }
             }
+            Input::Stations(stations) => self.set_stations(*stations),
             Input::Drain => self.draining = true,
             Input::Shutdown => {
                 self.draining = true;

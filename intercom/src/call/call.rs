@@ -212,7 +212,7 @@ impl Call {
             }
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_response(site, now, at, message);
-        } else if self.info_answered(site, tx, Some(status)) {
+        } else if self.info_answered(site, now, tx, Some(status)) {
         } else if matches!(self.phase, Phase::Talking(_)) {
             self.dialog_response(site, now, tx, message);
         } else if (200..300).contains(&status) && *message.method() == Method::Invite {
@@ -226,7 +226,7 @@ impl Call {
             self.byes.swap_remove(at);
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_failed(site, now, at, cause);
-        } else if self.info_answered(site, tx, None) {
+        } else if self.info_answered(site, now, tx, None) {
         } else if matches!(self.phase, Phase::Talking(_)) {
             self.dialog_failed(site, now, tx);
         }

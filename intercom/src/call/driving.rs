@@ -1,9 +1,9 @@
 //! A relay driven through the door's own leg: digits by RFC 4733 or INFO, or a request in its dialog.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use media_bridge::Command;
+use media_bridge::{Command, Digit};
 use sip_proxy::{Body, ClientTx, Flow, Method, OutgoingRequest};
 
 use super::call::Call;
@@ -17,15 +17,14 @@ use crate::unlock::{IntentId, Outcome};
 pub(crate) struct Driving {
     pub(crate) intent: IntentId,
     pub(crate) attempt: u8,
-    since: Instant,
+    /// The attempt's own time-out: no digit leaves after it, for then the door would open unasked.
+    until: Instant,
     /// By INFO: what is left, and the request that is out.
     left: VecDeque<char>,
     info: Option<ClientTx>,
     tone_ms: u16,
 }
 
-/// After this long a code that was never confirmed as sent no longer keeps the next one waiting.
-const STUCK: Duration = Duration::from_secs(5);
 /// Longest code.
 const CODE_DIGITS: usize = 32;
 
@@ -48,6 +47,9 @@ impl Call {
         if code.chars().count() > CODE_DIGITS {
             return Err("the code is too long".to_owned());
         }
+        if !code.chars().all(|key| Digit::new(key).is_some()) {
+            return Err("the code has characters that are no keys".to_owned());
+        }
         let (index, found) = self.door_side().ok_or("the call has no door")?;
         if found != drive.door {
             return Err("the call is with another door".to_owned());
@@ -55,30 +57,31 @@ impl Call {
         if self
             .driving
             .as_ref()
-            .is_some_and(|driving| now.mono < driving.since + STUCK)
+            .is_some_and(|driving| now.mono < driving.until)
         {
             return Err("digits are being sent already".to_owned());
         }
         let mut driving = Driving {
             intent: drive.intent,
             attempt: drive.attempt,
-            since: now.mono,
+            until: now.mono + drive.timeout,
             left: VecDeque::new(),
             info: None,
             tone_ms: out.pacing.tone_ms,
         };
         match out.method {
-            DtmfMethod::Rtp => {
+            DtmfMethod::Rtp | DtmfMethod::InBand => {
                 let media = self
                     .peek(index)
                     .and_then(|leg| leg.media.as_ref())
                     .ok_or("the door has no media")?;
-                if media
-                    .negotiation
-                    .agreed()
-                    .is_none_or(|config| config.telephone_event.is_none())
-                {
+                let agreed = media.negotiation.agreed().ok_or("the door has no audio")?;
+                if agreed.telephone_event.is_none() && out.method == DtmfMethod::Rtp {
                     return Err("the station agreed to no telephone-event".to_owned());
+                }
+                // The bridge would keep the digits until the door resumes, long after the intent.
+                if !agreed.direction.sends() {
+                    return Err("the door holds the call".to_owned());
                 }
                 let command = Command::SendDigits {
                     leg: media.id,
@@ -91,14 +94,14 @@ impl Call {
             DtmfMethod::Info => {
                 driving.left = code.chars().collect();
                 self.driving = Some(driving);
-                self.next_info(site);
+                self.next_info(site, now);
             }
         }
         Ok(())
     }
 
     /// The next digit by INFO; after the last one the station has been told.
-    fn next_info(&mut self, site: &mut Site) {
+    fn next_info(&mut self, site: &mut Site, now: Now) {
         let tx = self.take_tx();
         let Some(driving) = self.driving.as_mut() else {
             return;
@@ -110,6 +113,10 @@ impl Call {
                 .push_back(Effect::Driven(intent, attempt, Outcome::Sent));
             return;
         };
+        if now.mono >= driving.until {
+            self.driving = None;
+            return;
+        }
         driving.info = Some(tx);
         let door = self.door_side().map(|(_, door)| door).unwrap_or_default();
         let Some((mut request, to)) = self.door_request(site, &door, Method::Info) else {
@@ -131,6 +138,7 @@ impl Call {
     pub(crate) fn info_answered(
         &mut self,
         site: &mut Site,
+        now: Now,
         tx: ClientTx,
         status: Option<u16>,
     ) -> bool {
@@ -144,7 +152,7 @@ impl Call {
         let (intent, attempt) = (driving.intent, driving.attempt);
         match status {
             Some(100..=199) => {}
-            Some(200..=299) => self.next_info(site),
+            Some(200..=299) => self.next_info(site, now),
             other => {
                 self.driving = None;
                 let outcome = match other {

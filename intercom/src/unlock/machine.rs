@@ -112,6 +112,14 @@ impl Unlocks {
         self.intents.is_empty()
     }
 
+    /// Whether this attempt of this intent is the one whose outcome is awaited.
+    #[must_use]
+    pub fn awaits(&self, id: IntentId, attempt: u8) -> bool {
+        self.intents.get(&id).is_some_and(
+            |intent| matches!(intent.state, State::Driving { attempt: now, .. } if now == attempt),
+        )
+    }
+
     /// When [`Unlocks::timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {

@@ -12,6 +12,7 @@ mod bridged;
 mod building;
 mod buzzes;
 mod calls;
+mod digits;
 mod races;
 mod refusals;
 mod talks;

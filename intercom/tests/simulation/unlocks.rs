@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use intercom::audit::{Decision, Kind};
-use intercom::profile::{DigitsOut, DtmfMethod, StationOut};
+use intercom::profile::{DigitsOut, DtmfMethod, StationOut, Stations};
 use media_bridge::Command;
 use sip_proxy::{HeaderName, Method};
 
@@ -283,9 +283,10 @@ fn a_station_that_takes_digits_by_info_gets_them_one_by_one_with_its_terminator(
         digits,
         ..StationOut::default()
     };
-    building
-        .b2bua
-        .set_stations([("door".to_owned(), out)].into());
+    building.b2bua.set_stations(Stations {
+        out: [("door".to_owned(), out)].into(),
+        ..Stations::default()
+    });
     talking(&mut building, "garage", "desk", "desk-1");
     let (_, desk) = building.joined();
     building.press(desk, '8');

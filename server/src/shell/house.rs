@@ -117,13 +117,14 @@ impl House {
         remark(&plan, &snapshot);
         let generation = snapshot.generation;
         let directory = snapshot.directory.clone();
-        let b2bua = B2bua::new(
+        let mut b2bua = B2bua::new(
             config,
             Arc::clone(&plan),
             Arc::new(directory),
             Arc::new(accounts(&snapshot)),
             system_rng(),
         );
+        b2bua.set_stations(translate::stations(&conf));
 
         // From here on things run; what can still fail is a thread the system does not give.
         let workers =
@@ -219,6 +220,8 @@ impl House {
         if fresh.conf.listeners != self.conf.listeners || fresh.conf.media != self.conf.media {
             tracing::warn!("listeners and media addresses change only with a restart");
         }
+        let speech = Control::Stations(Box::new(translate::stations(&fresh.conf)));
+        self.posts.control.post(speech).await;
         self.plan = fresh.plan;
         self.stations.store(Arc::new(stations));
         if self.refresh().await {

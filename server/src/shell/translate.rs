@@ -8,7 +8,11 @@ use conf::Transport;
 use conf::station::{DtmfMethod as Written, Profile};
 use intercom::StationProfile;
 use intercom::config::{CallLimits, RegistrationLimits, TrustedPeer};
-use intercom::profile::{AutoAnswer, DtmfMethod, Reinvite};
+use intercom::profile::{
+    AutoAnswer, BuzzBy, BuzzOut, DigitsOut, DtmfMethod, Password, Reinvite, StationLogin,
+    StationOut, Stations,
+};
+use media_bridge::Pacing;
 use sip_proxy::{EndpointConfig, Flow, Limits, Timers};
 
 use super::house::Bound;
@@ -138,6 +142,69 @@ fn profile(written: &Profile) -> StationProfile {
     }
 }
 
+/// How each profile's stations are spoken to, and who we are to them.
+pub(super) fn stations(conf: &conf::Resolved) -> Stations {
+    let out = conf
+        .stations
+        .values()
+        .map(|written| (written.name.clone(), station(written)))
+        .collect();
+    let logins = conf
+        .doors
+        .iter()
+        .filter_map(|(name, door)| {
+            let login = StationLogin {
+                user: door.user.clone()?,
+                password: Password::new(door.password.as_ref()?.expose()),
+                realm: None,
+                peers: door.url.as_deref().and_then(literal).into_iter().collect(),
+            };
+            Some((name.clone(), login))
+        })
+        .collect();
+    Stations { out, logins }
+}
+
+/// The address in a URL; a host name gives none, for a name proves nothing about who challenges.
+fn literal(url: &str) -> Option<std::net::IpAddr> {
+    let (_, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let bare = || host.rsplit_once(':').map_or(host, |(host, _)| host);
+    match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next()?.parse().ok(),
+        None => bare().parse().ok(),
+    }
+}
+
+fn station(written: &Profile) -> StationOut {
+    let millis = |time: std::time::Duration| u16::try_from(time.as_millis()).unwrap_or(u16::MAX);
+    let digits = DigitsOut {
+        method: match written.dtmf_out.method {
+            Written::Rfc4733 => DtmfMethod::Rtp,
+            Written::Info => DtmfMethod::Info,
+            Written::InBand => DtmfMethod::InBand,
+        },
+        pacing: Pacing {
+            tone_ms: millis(written.dtmf_out.tone),
+            gap_ms: millis(written.dtmf_out.gap),
+        },
+        terminator: written.dtmf_out.terminator.clone(),
+    };
+    let buzz = written.unlock.buzz.as_ref().map(|buzz| BuzzOut {
+        by: match buzz.method.as_str() {
+            "INVITE" => BuzzBy::Invite,
+            "MESSAGE" => BuzzBy::Message,
+            _ => BuzzBy::Info,
+        },
+        header: buzz.header.clone(),
+        value: buzz.value.clone(),
+    });
+    StationOut {
+        digits,
+        buzz: buzz.unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +216,31 @@ mod tests {
             assert_eq!(profile.name, written.name);
             assert_eq!(profile.reinvite == Reinvite::Allowed, written.sip.reinvite);
             assert!(!profile.codecs.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_2n_closes_its_code_and_an_akuvox_does_not() {
+        let profiles = conf::station::built_in();
+        assert_eq!(station(&profiles["2n"]).digits.terminator, "*");
+        let akuvox = station(&profiles["akuvox"]).digits;
+        assert_eq!(
+            (akuvox.terminator.as_str(), akuvox.pacing.tone_ms),
+            ("", 120)
+        );
+        assert_eq!(station(&profiles["generic"]).buzz.value, "buzz");
+    }
+
+    #[test]
+    fn credentials_go_to_a_literal_address_only() {
+        for (url, address) in [
+            ("http://10.0.0.5", Some("10.0.0.5")),
+            ("https://10.0.0.5:8443", Some("10.0.0.5")),
+            ("https://[fd00::5]:443", Some("fd00::5")),
+            ("http://[fd00::5]", Some("fd00::5")),
+            ("http://door.example", None),
+        ] {
+            assert_eq!(literal(url), address.map(|a| a.parse().unwrap()), "{url}");
         }
     }
 }

@@ -82,6 +82,8 @@ pub(crate) enum Control {
         directory: Arc<Directory>,
         accounts: Arc<Accounts>,
     },
+    /// How stations are spoken to, after a reload.
+    Stations(Box<intercom::profile::Stations>),
     /// Take no new calls; those in progress go on.
     Drain,
     /// End all calls politely.

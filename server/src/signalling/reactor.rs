@@ -175,6 +175,7 @@ impl Reactor {
                         },
                     );
                 }
+                Control::Stations(stations) => self.feed(now, Input::Stations(stations)),
                 Control::Drain => {
                     self.draining = true;
                     self.publish_at = now.mono;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sip_proxy::digest::client::{self, Request as DigestRequest, Secret};
+use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig, Ha1};
 use sip_proxy::{
     Body, ClientTx, Dialog, Endpoint, EndpointConfig, Flow, HeaderName, Input, Message, Method,
     OutgoingRequest, OutgoingResponse, Output, ServerTx, Transport,
@@ -77,6 +78,48 @@ pub(crate) struct Ua {
     pub(crate) acks: u32,
     /// Statuses with which the next re-INVITEs are refused.
     pub(crate) refusals: Vec<u16>,
+    /// A station that asks who wants it opened.
+    pub(crate) gate: Option<Gate>,
+}
+
+/// What a station asks of who sends it an `Action`.
+pub(crate) struct Gate {
+    pub(crate) keeper: Authenticator,
+    pub(crate) password: String,
+    /// Challenges sent.
+    pub(crate) asked: u32,
+    /// Says of every answer that its nonce was too old.
+    pub(crate) forgetful: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(realm: &str, password: &str, now: Instant) -> Self {
+        let settings = AuthenticatorConfig::default();
+        Gate {
+            keeper: Authenticator::new(realm.to_owned(), [9; 32], now, settings),
+            password: password.to_owned(),
+            asked: 0,
+            forgetful: false,
+        }
+    }
+
+    /// The challenge, unless the request proves itself.
+    fn refuses(&mut self, now: Instant, message: &Message) -> Option<OutgoingResponse> {
+        message.header(&HeaderName::Other("Action".into()))?;
+        let realm = self.keeper.realm().to_owned();
+        let ha1 = Ha1::of("opener", &realm, &self.password, true);
+        let source = "10.0.0.1:5060".parse().unwrap();
+        let verdict = self.keeper.check(now, message, source, |user| {
+            (user == "opener").then(|| ha1.clone())
+        });
+        if matches!(verdict, AuthVerdict::Granted { .. }) && !self.forgetful {
+            return None;
+        }
+        self.asked += 1;
+        let mut response = OutgoingResponse::new(401);
+        response.headers = self.keeper.challenge(now, self.forgetful, false);
+        Some(response)
+    }
 }
 
 impl Ua {
@@ -107,6 +150,7 @@ impl Ua {
             codec: 8,
             acks: 0,
             refusals: Vec::new(),
+            gate: None,
         }
     }
 
@@ -190,6 +234,13 @@ impl Ua {
 
     fn request(&mut self, now: Instant, tx: ServerTx, message: &Message) {
         self.seen.push(message.clone());
+        let refusal = self
+            .gate
+            .as_mut()
+            .and_then(|gate| gate.refuses(now, message));
+        if let Some(response) = refusal {
+            return self.respond(now, tx, response);
+        }
         if message.to_tag().is_some() {
             return self.in_dialog(now, tx, message);
         }

@@ -1,0 +1,121 @@
+//! Keys pressed by people, and codes sent to stations.
+
+use std::time::Duration;
+
+use intercom::profile::{DigitsOut, DtmfMethod, StationOut, Stations};
+use media_bridge::{Command, Pacing};
+
+use crate::building::Building;
+use crate::talks::talking;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn station(building: &mut Building, name: &str, digits: DigitsOut) {
+    let out = StationOut {
+        digits,
+        ..StationOut::default()
+    };
+    building.b2bua.set_stations(Stations {
+        out: [(name.to_owned(), out)].into(),
+        ..Stations::default()
+    });
+}
+
+fn opened_by_8(building: &mut Building) {
+    talking(building, "garage", "desk", "desk-1");
+    let (_, desk) = building.joined();
+    building.press(desk, '8');
+    building.run(8 * SECOND);
+}
+
+/// The signals of the INFO requests a device got.
+fn signals(building: &Building, device: &str) -> String {
+    building
+        .find(device)
+        .seen
+        .iter()
+        .filter(|message| message.method().as_str() == "INFO")
+        .filter_map(|message| String::from_utf8_lossy(message.body()).chars().nth(7))
+        .collect()
+}
+
+fn sent(building: &Building) -> Vec<(String, Pacing)> {
+    building
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::SendDigits { digits, pacing, .. } => Some((digits.to_string(), *pacing)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_code_goes_out_as_the_stations_own_profile_says() {
+    let quick = Pacing {
+        tone_ms: 90,
+        gap_ms: 60,
+    };
+    for (profile, terminator, code) in [("akuvox", "", "2580"), ("2n", "*", "2580*")] {
+        for method in [DtmfMethod::Rtp, DtmfMethod::Info] {
+            let mut building = Building::ready(100);
+            let planned = format!("station=\"{profile}\" group=\"parking\"");
+            building.replan(&[
+                ("station=\"akuvox\" group=\"parking\"", &planned),
+                ("code=\"4711#\"", "code=\"2580\""),
+            ]);
+            let digits = DigitsOut {
+                method,
+                pacing: quick,
+                terminator: terminator.to_owned(),
+            };
+            station(&mut building, profile, digits);
+            opened_by_8(&mut building);
+            if method == DtmfMethod::Rtp {
+                assert_eq!(sent(&building), [(code.to_owned(), quick)], "{profile}");
+            } else {
+                assert_eq!(signals(&building, "garage"), code, "{profile}");
+                let info = building.find("garage").seen.last().unwrap();
+                assert!(String::from_utf8_lossy(info.body()).contains("Duration=90"));
+            }
+            building.act("garage", |ua, now| ua.hang_up(now));
+            building.check_quiet();
+        }
+    }
+}
+
+#[test]
+fn no_digit_leaves_after_the_intent_or_into_a_held_call() {
+    // Each INFO takes longer than the last: the station would have its code long after the desk was told "no".
+    let mut building = Building::ready(101);
+    let digits = DigitsOut {
+        method: DtmfMethod::Info,
+        ..DigitsOut::default()
+    };
+    station(&mut building, "akuvox", digits);
+    building.set_weather(crate::building::link::Weather {
+        loss: 0.0,
+        duplication: 0.0,
+        delay_ms: (1_100, 1_100),
+    });
+    building.ua("desk-1").policy = crate::building::ua::Policy::Answer(SECOND);
+    building.act("garage", |ua, now| ua.call(now, "desk", true, &[]));
+    building.run(20 * SECOND);
+    let (_, desk) = building.joined();
+    building.press(desk, '8');
+    building.run(30 * SECOND);
+    assert_eq!(signals(&building, "garage"), "47");
+    building.act("garage", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+
+    let mut building = Building::ready(102);
+    talking(&mut building, "garage", "desk", "desk-1");
+    building.act("garage", |ua, now| ua.reinvite(now, "sendonly"));
+    building.run(2 * SECOND);
+    let (_, desk) = building.joined();
+    building.press(desk, '8');
+    building.run(8 * SECOND);
+    assert!(sent(&building).is_empty());
+    building.act("garage", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
