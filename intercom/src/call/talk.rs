@@ -359,20 +359,28 @@ impl Call {
         if message.body().is_empty() || bare.eq_ignore_ascii_case(MEDIA_CONTROL) {
             return self.respond(site, now, name, tx, "INFO", OutgoingResponse::new(200));
         }
-        let Some((digit, _)) = parse_info(kind, message.body()) else {
+        let Some((digit, held)) = parse_info(kind, message.body()) else {
             let accept = "application/dtmf-relay, application/dtmf, application/media_control+xml";
             let response =
                 OutgoingResponse::new(415).with_header(HeaderName::Accept, accept.to_owned());
             return self.respond(site, now, name, tx, "INFO", response);
         };
         self.respond(site, now, name, tx, "INFO", OutgoingResponse::new(200));
-        self.digit(site, now, index, digit, DigitSource::Info);
+        self.digit(site, now, index, digit, DigitSource::Info, millis(held));
     }
 
     /// The worker says something of a leg.
     pub(crate) fn media_event(&mut self, site: &mut Site, now: Now, index: u16, event: &Event) {
         match event {
-            Event::Digit { digit, source, .. } => self.digit(site, now, index, *digit, *source),
+            Event::Digit {
+                digit,
+                source,
+                duration_ms,
+                ..
+            } => {
+                let held = millis(Some(*duration_ms));
+                self.digit(site, now, index, *digit, *source, held);
+            }
             Event::Latched { .. } => {
                 let name = self.party_name(index);
                 self.note(now, Line::Media(format!("{name}: first packet")));
@@ -394,8 +402,17 @@ impl Call {
         }
     }
 
-    /// A key press. Only a person's joined leg of a call with a door means anything (doors.md rule 2).
-    fn digit(&mut self, site: &mut Site, now: Now, index: u16, digit: Digit, source: DigitSource) {
+    /// A key press, `held` so long by now. Only a person's joined leg of a call with a door means anything (doors.md
+    /// rule 2).
+    fn digit(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        index: u16,
+        digit: Digit,
+        source: DigitSource,
+        held: Duration,
+    ) {
         let name = self.party_name(index);
         let by = match source {
             DigitSource::Rtp => "RFC 4733",
@@ -411,7 +428,7 @@ impl Call {
         let joined = talk.joined;
         let map = talk.keys.clone();
         let Some(leg) = self.leg(index) else { return };
-        let Some(digit) = leg.keys.push(now.mono, digit, source) else {
+        let Some(digit) = leg.keys.push_held(now.mono, held, digit, source) else {
             return;
         };
         let held = leg.flags.held;
@@ -547,6 +564,11 @@ struct Wish {
     leg: LegState,
     evidence: unlock::Evidence,
     reply: Option<ServerTx>,
+}
+
+/// How long a key has been down, where a report says so.
+fn millis(held: Option<u32>) -> Duration {
+    Duration::from_millis(u64::from(held.unwrap_or(0)))
 }
 
 /// What a side is told of the other's hold.

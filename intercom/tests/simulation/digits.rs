@@ -119,3 +119,24 @@ fn no_digit_leaves_after_the_intent_or_into_a_held_call() {
     building.act("garage", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn a_key_held_long_and_reported_twice_is_one_press() {
+    for held in [1_000, 3_000] {
+        let mut building = Building::ready(103);
+        // No pulse, no driver's time: a second press would be a second opening.
+        building.replan(&[("switch=1 pulse=\"5s\"", "switch=1 pulse=\"0s\"")]);
+        talking(&mut building, "lobby", "desk", "desk-1");
+        let (_, desk) = building.joined();
+        building.press(desk, '9');
+        building.run(Duration::from_millis(u64::from(held)));
+        building.act("desk-1", |ua, now| ua.info_held(now, '9', held));
+        building.run(SECOND);
+        assert_eq!(building.drives.len(), 1, "{held} ms");
+        building.press(desk, '9');
+        building.run(SECOND);
+        assert_eq!(building.drives.len(), 2, "a new press opens anew");
+        building.act("lobby", |ua, now| ua.hang_up(now));
+        building.check_quiet();
+    }
+}

@@ -592,8 +592,13 @@ impl Ua {
     }
 
     pub(crate) fn info_digit(&mut self, now: Instant, digit: char) {
+        self.info_held(now, digit, 160);
+    }
+
+    /// A digit by INFO that says how long its key was down, milliseconds.
+    pub(crate) fn info_held(&mut self, now: Instant, digit: char, held: u32) {
         self.within(now, Method::Info, |request| {
-            let text = format!("Signal={digit}\r\nDuration=160\r\n");
+            let text = format!("Signal={digit}\r\nDuration={held}\r\n");
             request.body = Some(Body {
                 content_type: "application/dtmf-relay".to_owned(),
                 bytes: text.into(),
