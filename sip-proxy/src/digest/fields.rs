@@ -1,10 +1,12 @@
 //! The `name=value` list of a challenge or of credentials (RFC 7616 §3.3, §3.4), and lists of challenges (RFC 9110 §11.6.1).
 
+use smallvec::SmallVec;
+
 use crate::message::{split_commas, unquote};
 
 /// One `Digest` challenge or credentials value, read where it stands.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fields<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Fields<'a>(SmallVec<[(&'a str, &'a str); 12]>);
 
 impl<'a> Fields<'a> {
     /// Reads a header field value that holds exactly one `Digest` value.
@@ -13,8 +15,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads every `Digest` value; other schemes are left out (RFC 4475 §3.3.7).
-    pub(super) fn all(value: &'a str) -> Vec<Self> {
-        let mut found = Vec::new();
+    pub(super) fn all(value: &'a str) -> SmallVec<[Self; 1]> {
+        let mut found = SmallVec::new();
         let mut current: Option<Self> = None;
         for part in split_commas(value).filter(|part| !part.is_empty()) {
             let (scheme, pair) = scheme_of(part);
@@ -58,6 +60,9 @@ fn scheme_of(part: &str) -> (Option<&str>, &str) {
 
 /// Takes the backslashes out of a quoted value.
 pub(super) fn unescape(value: &str) -> String {
+    if !value.contains('\\') {
+        return value.to_owned();
+    }
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
@@ -72,6 +77,14 @@ pub(super) fn unescape(value: &str) -> String {
 /// Puts a value into quotes. Control characters cannot be carried and become spaces.
 pub(super) fn quote(value: &str, out: &mut String) {
     out.push('"');
+    if !value
+        .bytes()
+        .any(|byte| matches!(byte, b'"' | b'\\') || byte < b' ' || byte >= 0x7f)
+    {
+        out.push_str(value);
+        out.push('"');
+        return;
+    }
     for c in value.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),

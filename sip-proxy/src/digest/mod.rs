@@ -71,10 +71,12 @@ fn to_hex(octets: &[u8]) -> String {
             b'a' + nibble - 10
         })
     };
-    octets
-        .iter()
-        .flat_map(|octet| [digit(octet >> 4), digit(octet & 15)])
-        .collect()
+    let mut text = String::with_capacity(2 * octets.len());
+    for octet in octets {
+        text.push(digit(octet >> 4));
+        text.push(digit(octet & 15));
+    }
+    text
 }
 
 /// The stored half of a password: H(user:realm:password), per algorithm. Never printed; wiped when dropped.

@@ -85,7 +85,8 @@ struct Use {
 /// once answered *rightly* takes a place in the table of counts.
 pub struct Authenticator {
     realm: String,
-    key: Zeroizing<[u8; 32]>,
+    /// Keyed once: HMAC's two key blocks are hashed already.
+    keyed: Option<Hmac<Sha256>>,
     origin: Instant,
     config: AuthenticatorConfig,
     serial: u32,
@@ -115,9 +116,11 @@ impl Authenticator {
         origin: Instant,
         config: AuthenticatorConfig,
     ) -> Self {
+        let key = Zeroizing::new(key);
         let mut this = Self {
             realm: realm.into(),
-            key: Zeroizing::new(key),
+            // HMAC takes a key of any length, so this is never none.
+            keyed: Hmac::new_from_slice(&key[..]).ok(),
             origin,
             config,
             serial: 0,
@@ -370,8 +373,7 @@ impl Authenticator {
     }
 
     fn mac(&self, purpose: &[u8], octets: &[u8]) -> [u8; 32] {
-        // HMAC takes a key of any length, so this never falls back; an all-zero MAC would only make nonces stale.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key[..]) else {
+        let Some(mut mac) = self.keyed.clone() else {
             return [0; 32];
         };
         for part in [purpose, b"\0", self.realm.as_bytes(), b"\0", octets] {

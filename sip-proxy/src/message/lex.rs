@@ -33,16 +33,29 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 /// Without the linear white space at both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_ascii() && is_lws(c as u8))
+    let lws = |byte: &u8| is_lws(*byte);
+    let bytes = text.as_bytes();
+    // Almost nothing has white space at its ends.
+    if !bytes.first().is_some_and(lws) && !bytes.last().is_some_and(lws) {
+        return text;
+    }
+    let start = bytes.iter().take_while(|byte| lws(byte)).count();
+    let end = bytes.len() - bytes.iter().rev().take_while(|byte| lws(byte)).count();
+    text.get(start..end).unwrap_or("")
 }
 
 /// The offset of the first `wanted` that stands outside quoted strings and outside `<>`.
 /// A quote or bracket that is never closed hides the rest.
 pub(crate) fn find_outside(text: &str, wanted: u8) -> Option<usize> {
+    // Most values have neither before what is looked for.
+    let first = memchr::memchr3(wanted, b'"', b'<', text.as_bytes())?;
+    if text.as_bytes().get(first) == Some(&wanted) {
+        return Some(first);
+    }
     let mut quoted = false;
     let mut bracketed = false;
     let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, byte) in text.bytes().enumerate().skip(first) {
         if quoted {
             match byte {
                 _ if escaped => escaped = false,
