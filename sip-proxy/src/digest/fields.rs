@@ -79,7 +79,7 @@ pub(super) fn quote(value: &str, out: &mut String) {
     out.push('"');
     if !value
         .bytes()
-        .any(|byte| matches!(byte, b'"' | b'\\') || byte < b' ' || byte >= 0x7f)
+        .any(|byte| matches!(byte, b'"' | b'\\') || !(b' '..0x7f).contains(&byte))
     {
         out.push_str(value);
         out.push('"');
