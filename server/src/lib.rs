@@ -11,7 +11,11 @@
 //!                        |                               +-- store --+   SQLite: directory, bindings, CDR, story, audit
 //!                        +---------------------------------------^
 //! ```
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the shell is where clocks, files and sockets live")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the shell is where clocks, files and sockets live"
+)]
 
 pub mod cli;
 pub mod demo;

@@ -122,7 +122,7 @@ impl Audio {
 
     /// Presses a key.
     pub(super) async fn press(&self, digit: char) -> anyhow::Result<()> {
-        let digits = digit.to_string();
+        let digits = digit.to_string().into();
         Ok(self
             .commands
             .send(Command::SendDigits {

@@ -70,7 +70,10 @@ pub(super) fn free(wanted: SocketAddr) -> std::io::Result<SocketAddr> {
     // A free port may be taken for TCP, or lie where RTP will want it: a few tries.
     let mut last = both(SocketAddr::new(wanted.ip(), 0));
     for _ in 0..64 {
-        if last.as_ref().is_ok_and(|address| !RTP_PORTS.contains(&address.port())) {
+        if last
+            .as_ref()
+            .is_ok_and(|address| !RTP_PORTS.contains(&address.port()))
+        {
             break;
         }
         last = both(SocketAddr::new(wanted.ip(), 0));

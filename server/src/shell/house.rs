@@ -141,6 +141,8 @@ impl House {
             udp: sockets.udp,
             tcp: sockets.tcp,
             tcp_limits: tcp_limits(&conf),
+            requests_per_source: conf.limits.requests_per_source,
+            trusted: conf.trusted.keys().copied().collect(),
         };
         let published = Arc::clone(&metrics.published);
         let signalling = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;

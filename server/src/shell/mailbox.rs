@@ -46,11 +46,14 @@ impl Waker {
     }
 
     /// Called by the owner before it drains its mailboxes; letters posted from here on ring again.
+    ///
+    /// The event is read whatever `rung` says: between its swap and its write a ringer can be overtaken by an
+    /// acknowledgement, and the late write would keep the owner's `epoll_wait` returning at once for ever. It is read
+    /// before `rung` falls: the other order could swallow a ring and leave `rung` up, and nobody would ring again.
     pub(crate) fn acknowledge(&self) {
-        if self.shared.rung.load(Ordering::Acquire) {
-            let _ = self.shared.event.read();
-            self.shared.rung.store(false, Ordering::Release);
-        }
+        // Nothing to read is the overtaken case.
+        let _ = self.shared.event.read();
+        self.shared.rung.store(false, Ordering::Release);
     }
 }
 

@@ -12,6 +12,7 @@
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | datagrams | kernel buffer | the kernel drops; SIP repeats |
+//! | messages of an unregistered address | its bucket (`sources`) | dropped and counted |
 //! | TCP peer's write queue | 256 KiB | the connection is closed and counted |
 //! | media reports | [`REPORTS`] | the worker keeps them and stops reading packets |
 //! | commits | [`COMMITS`] | cannot happen: no more records are under way than fit |
@@ -23,9 +24,10 @@
 mod notice;
 mod publish;
 mod reactor;
+mod sources;
 mod world;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -185,6 +187,10 @@ pub(crate) struct Listeners {
     /// With what peers are told of each.
     pub(crate) tcp: Vec<(TcpListener, Option<SocketAddr>)>,
     pub(crate) tcp_limits: TcpLimits,
+    /// Messages a second from one address without a registered account.
+    pub(crate) requests_per_source: u32,
+    /// Stations that are believed by their address; not limited.
+    pub(crate) trusted: Vec<IpAddr>,
 }
 
 /// Starts the thread. Bindings of the last run are restored before the first datagram is read.

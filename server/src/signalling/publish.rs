@@ -153,6 +153,16 @@ fn transports(samples: &mut Vec<Sample>, world: &World) {
         Sample::count("udp_received", "Datagrams received", counters.udp_received),
         Sample::count("udp_sent", "Datagrams sent", counters.udp_sent),
         Sample::count(
+            "sip_shed",
+            "Messages dropped unread, unregistered address sent too many",
+            world.sources.shed,
+        ),
+        Sample::gauge(
+            "sip_strangers",
+            "Unregistered addresses with a bucket of their own",
+            world.sources.strangers(),
+        ),
+        Sample::count(
             "udp_dropped",
             "Datagrams the kernel did not take",
             counters.udp_dropped,

@@ -11,6 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use sip_proxy::location::Binding;
 use sip_proxy::{Flow, Transport};
 
+use super::sources::Sources;
 use super::world::World;
 use super::{Commit, Control, Inbox, Listeners, Outlets, RelayDone};
 use crate::media::Report;
@@ -67,7 +68,8 @@ impl Reactor {
         for (listener, advertise) in listeners.tcp {
             tcp.listen(&epoll, listener, advertise)?;
         }
-        let world = World::new(epoll, udp, tcp, outlets);
+        let sources = Sources::new(listeners.requests_per_source, listeners.trusted);
+        let world = World::new(epoll, udp, tcp, outlets, sources);
         Ok(Self {
             b2bua,
             world,
@@ -81,6 +83,9 @@ impl Reactor {
 
     pub(super) fn run(mut self, restored: Vec<(String, Binding)>) {
         let now = read_clocks();
+        for (aor, binding) in &restored {
+            self.world.sources.restored(aor, binding);
+        }
         self.feed(now, Input::Restore(restored));
         // The first time-out asks for media leases, so that the first call finds some.
         self.feed(now, Input::Timeout);
@@ -233,13 +238,19 @@ impl Reactor {
     fn read_udp(&mut self, now: Now, index: usize) {
         for _ in 0..UDP_BATCHES {
             let Self { b2bua, world, .. } = self;
-            let Some(listener) = world.udp.get_mut(index) else {
+            let World { udp, sources, .. } = world;
+            let Some(listener) = udp.get_mut(index) else {
                 return;
             };
+            let mut received = 0;
             let mut datagrams: Vec<(SocketAddr, Bytes)> = Vec::with_capacity(BATCH);
-            let more = listener
-                .receive(|remote, bytes| datagrams.push((remote, Bytes::copy_from_slice(bytes))));
-            world.counters.udp_received += datagrams.len() as u64;
+            let more = listener.receive(|remote, bytes| {
+                received += 1;
+                if sources.admits(now.mono, remote.ip()) {
+                    datagrams.push((remote, Bytes::copy_from_slice(bytes)));
+                }
+            });
+            world.counters.udp_received += received;
             for (remote, bytes) in datagrams {
                 let Some(local) = world
                     .udp
@@ -265,7 +276,11 @@ impl Reactor {
     fn take_arrivals(&mut self, now: Now) {
         while let Some(arrival) = self.world.tcp.next_arrival() {
             match arrival {
-                Arrival::Message { flow, bytes } => self.feed(now, Input::Received { flow, bytes }),
+                Arrival::Message { flow, bytes } => {
+                    if self.world.sources.admits(now.mono, flow.remote.ip()) {
+                        self.feed(now, Input::Received { flow, bytes });
+                    }
+                }
                 Arrival::Closed { connection } => {
                     self.feed(now, Input::ConnectionClosed { connection });
                 }

@@ -10,6 +10,7 @@ use media_bridge::LeaseId;
 use nix::sys::epoll::Epoll;
 use sip_proxy::{BindingChange, Flow, Transport};
 
+use super::sources::Sources;
 use super::{BEHIND, Behind, COMMITS, Outlets, STALL};
 use crate::media::Order;
 use crate::transport::tcp::Tcp;
@@ -21,6 +22,7 @@ pub(super) struct World {
     pub(super) udp: Vec<UdpListener>,
     pub(super) tcp: Tcp,
     pub(super) outlets: Outlets,
+    pub(super) sources: Sources,
     /// Inputs that outputs gave rise to (a send that failed). Bounded: fed before anything else is read.
     pub(super) follow_ups: VecDeque<Input>,
     /// Orders that found a worker's mailbox full, per worker and in order. See [`STALL`].
@@ -73,13 +75,20 @@ pub(super) struct Counters {
 }
 
 impl World {
-    pub(super) fn new(epoll: Epoll, udp: Vec<UdpListener>, tcp: Tcp, outlets: Outlets) -> Self {
+    pub(super) fn new(
+        epoll: Epoll,
+        udp: Vec<UdpListener>,
+        tcp: Tcp,
+        outlets: Outlets,
+        sources: Sources,
+    ) -> Self {
         let orders = outlets.workers.iter().map(|_| VecDeque::new()).collect();
         Self {
             epoll,
             udp,
             tcp,
             outlets,
+            sources,
             follow_ups: VecDeque::new(),
             orders,
             records: VecDeque::new(),
@@ -175,6 +184,7 @@ impl World {
 
     fn bindings(&mut self, now: Now, changes: Vec<BindingChange>) {
         for change in &changes {
+            self.sources.follow(change);
             if let BindingChange::Added { binding, .. }
             | BindingChange::Refreshed { binding, .. }
             | BindingChange::Moved { binding, .. } = change
