@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::codec::Codec;
-use crate::dtmf::{Digit, DigitSource};
+use crate::dtmf::{Digit, DigitSource, Digits};
 use crate::offer_answer::Direction;
 use crate::tone::Country;
 
@@ -206,7 +206,7 @@ pub enum Command {
         /// The leg.
         leg: LegId,
         /// Characters 0-9 * # A-D; others are skipped.
-        digits: String,
+        digits: Digits,
         /// Lengths.
         pacing: Pacing,
     },

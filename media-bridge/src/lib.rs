@@ -27,7 +27,7 @@ pub mod tone;
 
 pub use bridge::{Bridge, BridgeConfig, Input, Output, Outputs, Prompt};
 pub use codec::Codec;
-pub use dtmf::{Digit, DigitSource, Normaliser, parse_info};
+pub use dtmf::{Digit, DigitSource, Digits, Normaliser, parse_info};
 pub use leg::{
     Command, Component, Event, Lease, LeaseId, LegConfig, LegId, LegStats, OpusParams, Pacing,
     TelephoneEvent, Tone,

@@ -86,7 +86,7 @@ fn apply(rig: &mut Rig, step: Step) {
             };
             rig.command(Command::SendDigits {
                 leg: LegId(l),
-                digits,
+                digits: digits.into(),
                 pacing,
             });
         }

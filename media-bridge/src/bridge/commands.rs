@@ -54,7 +54,7 @@ impl Bridge {
                 pacing,
             } => {
                 if let Some(index) = self.named(leg) {
-                    self.send_digits(now, index, &digits, pacing);
+                    self.send_digits(now, index, digits.as_str(), pacing);
                 }
             }
             // RTP events are never passed to the partner, and the audio of a held key is silenced, muted or not.

@@ -51,6 +51,36 @@ impl fmt::Debug for Digit {
     }
 }
 
+/// A run of keys to be sent: an unlock code, as often as not. Debug prints `***`; there is no Display.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Digits(String);
+
+impl Digits {
+    /// The keys, for the one place that sends them.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Digits {
+    fn from(keys: String) -> Self {
+        Self(keys)
+    }
+}
+
+impl From<&str> for Digits {
+    fn from(keys: &str) -> Self {
+        Self(keys.to_owned())
+    }
+}
+
+impl fmt::Debug for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +109,6 @@ mod tests {
     #[test]
     fn debug_hides_the_key() {
         assert_eq!(format!("{:?}", Digit::new('7').unwrap()), "***");
+        assert_eq!(format!("{:?}", Digits::from("4711")), "***");
     }
 }

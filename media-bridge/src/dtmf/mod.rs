@@ -7,7 +7,7 @@ mod info;
 mod normaliser;
 pub mod rfc4733;
 
-pub use digit::Digit;
+pub use digit::{Digit, Digits};
 pub use info::parse_info;
 pub use normaliser::Normaliser;
 
