@@ -87,6 +87,15 @@ impl Story {
             self.entries.remove(HEAD);
             self.dropped = self.dropped.saturating_add(1);
         }
+        let line = match line {
+            Line::Plan { what, source } => Line::Plan {
+                what: masked(what),
+                source,
+            },
+            Line::Call(what) => Line::Call(masked(what)),
+            Line::Unlock(what) => Line::Unlock(masked(what)),
+            other => other,
+        };
         let at = self
             .start
             .map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
@@ -97,6 +106,48 @@ impl Story {
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
+}
+
+/// A run of so many digits is taken for a telephone number.
+const NUMBER_DIGITS: usize = 7;
+/// What is left of one: enough to recognise it, not to call it.
+const NUMBER_SHOWN: usize = 4;
+
+/// Whether what was dialled may be written down: a unit, door or desk. Longer runs of digits are somebody's number,
+/// longer texts anything.
+pub(crate) fn is_name(dial: &str) -> bool {
+    dial.len() <= 32 && !dial.contains(char::is_control) && masked(dial.to_owned()) == dial
+}
+
+/// The text with telephone numbers cut short, for what the plan's author or a caller wrote.
+pub(crate) fn masked(text: String) -> String {
+    let longest = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::len)
+        .max()
+        .unwrap_or(0);
+    if longest < NUMBER_DIGITS {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, tail) = rest.split_at(at);
+        let end = tail
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (digits, after) = tail.split_at(end);
+        out.push_str(before);
+        if digits.len() < NUMBER_DIGITS {
+            out.push_str(digits);
+        } else {
+            out.extend(digits.chars().take(NUMBER_SHOWN));
+            out.push('…');
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 impl fmt::Display for Entry {
@@ -129,6 +180,22 @@ impl fmt::Display for Story {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_cut_short_and_nothing_else() {
+        for (text, shown) in [
+            ("ring pstn:+420777123456 5 s", "ring pstn:+4207… 5 s"),
+            ("777123456", "7771…"),
+            (
+                "ring \"desk\" 20 s, unit 101",
+                "ring \"desk\" 20 s, unit 101",
+            ),
+            ("é 123456 ü", "é 123456 ü"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(text.to_owned()), shown);
+        }
+    }
 
     #[test]
     fn bound_holds_and_the_head_stays() {

@@ -65,7 +65,16 @@ impl B2bua {
             .site
             .party(dial)
             .and_then(|party| party.door)
-            .unwrap_or_else(|| dial.to_owned());
+            .or_else(|| self.site.plan.door(dial).map(|door| door.name.clone()))
+            // Whatever else was dialled goes into the log only when it is not somebody's number.
+            .unwrap_or_else(|| {
+                let name = crate::story::is_name(dial);
+                if name {
+                    dial.to_owned()
+                } else {
+                    "?".to_owned()
+                }
+            });
         let leg = self.relation(&party.device, &door);
         if *message.method() == Verb::Invite {
             match self.buzz_invite(message, flow) {

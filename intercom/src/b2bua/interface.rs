@@ -1,6 +1,7 @@
 //! What the machine is told and what it wants done.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use crate::story::Story;
 use crate::unlock::{Drive, IntentId, Outcome};
 
 /// What the machine is told.
-#[derive(Debug)]
 pub enum Input {
     /// One datagram or framed message.
     Received {
@@ -84,7 +84,6 @@ pub enum Input {
 }
 
 /// What the machine wants done.
-#[derive(Debug)]
 pub enum Output {
     /// Send.
     Transmit {
@@ -116,6 +115,65 @@ pub enum Output {
     WantLeases(Want),
     /// A lease that was never opened.
     ReturnLease(LeaseId),
+}
+
+/// Messages hold names, numbers, credentials and codes: their length is shown, and of the rest what redacts itself.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Received { flow, bytes } => sized(f, "Received", flow, bytes),
+            Input::TransportFailed { flow, bytes } => sized(f, "TransportFailed", flow, bytes),
+            Input::ConnectionClosed { connection } => {
+                f.debug_tuple("ConnectionClosed").field(connection).finish()
+            }
+            Input::Timeout => f.write_str("Timeout"),
+            Input::Media(event) => f.debug_tuple("Media").field(event).finish(),
+            Input::Leased(lease) => f.debug_tuple("Leased").field(lease).finish(),
+            Input::Recorded { record } => f.debug_tuple("Recorded").field(record).finish(),
+            Input::RecordFailed { record } => f.debug_tuple("RecordFailed").field(record).finish(),
+            Input::RelayDone {
+                intent,
+                attempt,
+                outcome,
+            } => f
+                .debug_struct("RelayDone")
+                .field("intent", intent)
+                .field("attempt", attempt)
+                .field("outcome", outcome)
+                .finish(),
+            Input::Reload { .. } => f.write_str("Reload"),
+            Input::Stations(_) => f.write_str("Stations"),
+            Input::Restore(bindings) => f.debug_tuple("Restore").field(&bindings.len()).finish(),
+            Input::Drain => f.write_str("Drain"),
+            Input::Shutdown => f.write_str("Shutdown"),
+        }
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Output::Transmit { flow, bytes } => sized(f, "Transmit", flow, bytes),
+            Output::Media { worker, command } => {
+                f.debug_tuple("Media").field(worker).field(command).finish()
+            }
+            Output::Record(record) => f.debug_tuple("Record").field(record).finish(),
+            Output::OpenRelay(drive) => f.debug_tuple("OpenRelay").field(drive).finish(),
+            Output::Bindings(changes) => f.debug_tuple("Bindings").field(&changes.len()).finish(),
+            Output::Cdr(cdr) => f.debug_tuple("Cdr").field(cdr).finish(),
+            Output::Story(story) => f.debug_tuple("Story").field(story).finish(),
+            Output::Notice(notice) => f.debug_tuple("Notice").field(notice).finish(),
+            Output::WantLeases(want) => f.debug_tuple("WantLeases").field(want).finish(),
+            Output::ReturnLease(lease) => f.debug_tuple("ReturnLease").field(lease).finish(),
+        }
+    }
+}
+
+fn sized(f: &mut fmt::Formatter<'_>, name: &str, flow: &Flow, bytes: &Bytes) -> fmt::Result {
+    f.debug_struct(name)
+        .field("flow", flow)
+        .field("bytes", &bytes.len())
+        .finish()
 }
 
 /// A line for the log, without personal data.

@@ -1,6 +1,7 @@
 //! A relay driven through the door's own leg: digits by RFC 4733 or INFO, or a request in its dialog.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Instant;
 
 use media_bridge::{Command, Digit};
@@ -13,7 +14,6 @@ use crate::site::{Effect, Site};
 use crate::unlock::{IntentId, Outcome};
 
 /// Digits on their way to a station.
-#[derive(Debug)]
 pub(crate) struct Driving {
     pub(crate) intent: IntentId,
     pub(crate) attempt: u8,
@@ -23,6 +23,15 @@ pub(crate) struct Driving {
     left: VecDeque<char>,
     info: Option<ClientTx>,
     tone_ms: u16,
+}
+
+impl fmt::Debug for Driving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driving")
+            .field("intent", &self.intent)
+            .field("left", &self.left.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Longest code.
@@ -85,7 +94,7 @@ impl Call {
                 }
                 let command = Command::SendDigits {
                     leg: media.id,
-                    digits: code,
+                    digits: code.into(),
                     pacing: out.pacing,
                 };
                 site.media(media.lease.worker, command);

@@ -277,7 +277,7 @@ impl Call {
                 .iter()
                 .map(|line| CdrStep {
                     at: line.at_offset,
-                    what: line.what.clone(),
+                    what: crate::story::masked(line.what.clone()),
                     source: line.source.to_string(),
                 })
                 .collect()
@@ -286,7 +286,7 @@ impl Call {
             call: self.id.clone(),
             caller: self.caller.party.device.clone(),
             door: self.caller.party.door.clone(),
-            dialled: (self.dial.len() <= 8).then(|| self.dial.clone()),
+            dialled: crate::story::is_name(&self.dial).then(|| self.dial.clone()),
             route: self.run.as_ref().map(|run| run.route_name().to_owned()),
             plan: self.plan.version().to_owned(),
             winner: winner.map(|leg| leg.party.device.clone()),

@@ -1,6 +1,7 @@
 //! What goes into the pipeline and what comes out of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use dialplan::{Actor, DriverKind, LegState, Method};
@@ -61,8 +62,8 @@ pub struct Request {
     pub two_step: bool,
 }
 
-/// One driver of an output's chain, to be tried now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One driver of an output's chain, to be tried now. Debug leaves out the values of the options: codes are among them.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Drive {
     /// The intent it serves.
     pub intent: IntentId,
@@ -82,6 +83,20 @@ pub struct Drive {
     pub call: Option<String>,
     /// After this long the attempt counts as timed out.
     pub timeout: Duration,
+}
+
+impl fmt::Debug for Drive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drive")
+            .field("intent", &self.intent)
+            .field("attempt", &self.attempt)
+            .field("door", &self.door)
+            .field("output", &self.output)
+            .field("driver", &self.driver)
+            .field("options", &self.options.keys())
+            .field("call", &self.call)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a driver says of its attempt.

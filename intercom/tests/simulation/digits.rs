@@ -44,7 +44,9 @@ fn sent(building: &Building) -> Vec<(String, Pacing)> {
         .commands
         .iter()
         .filter_map(|command| match command {
-            Command::SendDigits { digits, pacing, .. } => Some((digits.to_string(), *pacing)),
+            Command::SendDigits { digits, pacing, .. } => {
+                Some((digits.as_str().to_owned(), *pacing))
+            }
             _ => None,
         })
         .collect()
@@ -138,5 +140,87 @@ fn a_key_held_long_and_reported_twice_is_one_press() {
         assert_eq!(building.drives.len(), 2, "a new press opens anew");
         building.act("lobby", |ua, now| ua.hang_up(now));
         building.check_quiet();
+    }
+}
+
+#[test]
+fn no_code_password_or_number_is_ever_printed() {
+    const NUMBER: &str = "+420777123456";
+    let mut building = Building::ready(104);
+    building.overheard = Some(String::new());
+    building.replan(&[
+        ("code=\"4711#\"", "code=\"86420\""),
+        (
+            "route \"one\" doors=\"*\" dial=\"one\" { ring",
+            "route \"one\" doors=\"*\" dial=\"one\" { ring \"pstn:+420777123456\" for=\"5s\"; ring",
+        ),
+    ]);
+    for method in [DtmfMethod::Rtp, DtmfMethod::Info] {
+        let digits = DigitsOut {
+            method,
+            ..DigitsOut::default()
+        };
+        station(&mut building, "akuvox", digits);
+        building.ua("desk-1").policy = crate::building::ua::Policy::Answer(SECOND);
+        building.act("garage", |ua, now| ua.call(now, "one", true, &[]));
+        building.run(8 * SECOND);
+        let (_, desk) = building.joined();
+        // What a person types by mistake, such as a code of his own, and then the key that opens.
+        for key in "75319".chars().chain(['8']) {
+            building.press(desk, key);
+            building.run(Duration::from_millis(300));
+        }
+        building.act("desk-1", |ua, now| ua.info_digit(now, '2'));
+        building.run(6 * SECOND);
+        building.act("garage", |ua, now| ua.hang_up(now));
+        building.run(6 * SECOND);
+    }
+    let results: Vec<_> = building
+        .records
+        .iter()
+        .filter_map(|record| record.entry.result.clone())
+        .filter(|result| result == "sent")
+        .collect();
+    assert_eq!(results.len(), 2, "the code was sent both ways");
+    // Numbers dialled, by who has no route and by who has one, and a wrong password.
+    building.act("desk-1", |ua, now| ua.call(now, NUMBER, true, &[]));
+    building.act("desk-2", |ua, now| ua.call(now, "777123456", true, &[]));
+    building.ua("guest-phone").password = "swordfish".to_owned();
+    building.act("guest-phone", |ua, now| ua.register(now));
+    building.act("desk-1", |ua, now| {
+        ua.plain(
+            now,
+            sip_proxy::Method::Message,
+            NUMBER,
+            &[("Action", "buzz")],
+        );
+    });
+    building.run(20 * SECOND);
+    let mut said = building.overheard.take().unwrap();
+    for story in &building.stories {
+        said.push_str(&format!("{story}\n{story:?}\n"));
+    }
+    for record in &building.records {
+        said.push_str(&format!("{record:?}\n{:?}\n", record.entry));
+    }
+    said.push_str(&format!("{:?}\n{:?}", building.b2bua, building.cdrs));
+    said.push_str(&building.notices.join("\n"));
+    let keys: String = said.matches("key 8").collect();
+    assert!(!keys.is_empty(), "a key of the key map is named");
+    for secret in [
+        "86420",
+        "8642",
+        "Signal=",
+        "pw-",
+        "swordfish",
+        "777123456",
+        "key 7",
+        "key 5",
+        "key 2",
+    ] {
+        let at = said.find(secret);
+        let around =
+            at.map(|at| said[at.saturating_sub(200)..(at + 60).min(said.len())].to_owned());
+        assert_eq!(around, None, "{secret}");
     }
 }

@@ -201,7 +201,7 @@ fn a_dtmf_output_gets_its_code_on_the_doors_own_leg() {
         Command::SendDigits { leg, digits, .. } => Some((*leg, digits.clone())),
         _ => None,
     });
-    assert_eq!(sent, Some((door, "4711#".to_owned())));
+    assert_eq!(sent, Some((door, "4711#".into())));
     let result = building
         .records
         .iter()

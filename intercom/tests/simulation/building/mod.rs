@@ -64,6 +64,10 @@ pub(crate) struct Building {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) leases_dry: bool,
+    /// Lines for the log.
+    pub(crate) notices: Vec<String>,
+    /// Everything put in and taken out, as a debug print shows it; kept when asked for.
+    pub(crate) overheard: Option<String>,
 }
 
 pub(crate) const REALM: &str = "elm";
@@ -235,6 +239,8 @@ impl Building {
             accounts,
             plan,
             leases_dry: false,
+            notices: Vec::new(),
+            overheard: None,
         };
         building.feed(Input::Timeout);
         building.run(Duration::from_millis(10));
@@ -315,8 +321,14 @@ impl Building {
 
     pub(crate) fn feed(&mut self, input: Input) {
         let now = self.clocks();
+        if let Some(heard) = &mut self.overheard {
+            heard.push_str(&format!("{input:?}\n"));
+        }
         let outputs: Vec<Output> = self.b2bua.handle(now, input).collect();
         for output in outputs {
+            if let Some(heard) = &mut self.overheard {
+                heard.push_str(&format!("{output:?}\n"));
+            }
             self.output(output);
         }
     }
@@ -412,7 +424,8 @@ impl Building {
             }
             Output::Cdr(cdr) => self.cdrs.push(*cdr),
             Output::Story(story) => self.stories.push(*story),
-            Output::Bindings(_) | Output::Notice(_) => {}
+            Output::Notice(notice) => self.notices.push(notice.text),
+            Output::Bindings(_) => {}
         }
     }
 
