@@ -61,7 +61,7 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
                 &written.audit.commit_within,
                 500 * MILLI,
                 50 * MILLI,
-                5 * SECOND,
+                Audit::LONGEST_COMMIT,
             ),
         },
         trusted: check.trusted(&written.trusted),
@@ -552,12 +552,19 @@ impl Check<'_> {
                 64,
                 1..=100_000,
             ),
-            connection_idle: self.span(
-                "limits.connection-idle",
-                &written.connection_idle,
+            connection_first_message: self.span(
+                "limits.connection-first-message",
+                &written.connection_first_message,
                 30 * SECOND,
                 SECOND,
                 HOUR,
+            ),
+            connection_idle: self.span(
+                "limits.connection-idle",
+                &written.connection_idle,
+                15 * MINUTE,
+                10 * SECOND,
+                24 * HOUR,
             ),
             message_bytes: self.count(
                 "limits.message-bytes",

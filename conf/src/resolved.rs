@@ -144,13 +144,16 @@ pub struct Limits {
     pub call_duration: Duration,
     /// Registered contacts in all; beyond it REGISTER gets 503.
     pub registrations: usize,
-    /// Requests a second from one address without a registered account; beyond it they are dropped and counted.
+    /// Messages a second from one address that is neither registered nor trusted; beyond it they are dropped unread
+    /// and counted.
     pub requests_per_source: u32,
     /// TCP connections in all; beyond it new ones are closed.
     pub connections: usize,
     /// TCP connections from one address.
     pub connections_per_source: usize,
-    /// A TCP connection that has sent no whole message for this long is closed, unless a registration uses it.
+    /// A TCP connection that has sent no whole message by then is closed.
+    pub connection_first_message: Duration,
+    /// A TCP connection silent for this long is closed; see [`Resolved::registered_idle`] for one with a registration.
     pub connection_idle: Duration,
     /// Largest SIP message in bytes.
     pub message_bytes: usize,
@@ -174,6 +177,23 @@ pub struct Audit {
     pub batch: usize,
     /// A durable record not on disk after this long has failed, and its unlock is refused.
     pub commit_within: Duration,
+}
+
+impl Resolved {
+    /// How long a TCP connection that a registration uses may be silent: longer than the longest registration, for a
+    /// phone behind NAT is reached only by the connection it opened.
+    #[must_use]
+    pub fn registered_idle(&self) -> Duration {
+        let registration = self.sip.register_max + Duration::from_secs(300);
+        registration.max(self.limits.connection_idle)
+    }
+}
+
+impl Audit {
+    /// The longest [`Audit::commit_within`]. The unlock pipeline gives up waiting for its record 2 s after it was
+    /// handed over (`intercom::unlock::Config::record_timeout`); the writer must have given up before that, or a
+    /// record would be on disk as granted whose unlock was refused. The rest is for the writer's pause between tries.
+    pub const LONGEST_COMMIT: Duration = Duration::from_millis(1_500);
 }
 
 /// How the server reaches one door's station.

@@ -132,6 +132,7 @@ pub(crate) struct Limits {
     pub(crate) requests_per_source: Written<u32>,
     pub(crate) connections: Written<u32>,
     pub(crate) connections_per_source: Written<u32>,
+    pub(crate) connection_first_message: Written<Span>,
     pub(crate) connection_idle: Written<Span>,
     pub(crate) message_bytes: Written<u32>,
 }

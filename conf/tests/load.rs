@@ -206,6 +206,27 @@ user = "u"
 }
 
 #[test]
+fn a_record_may_not_take_longer_than_its_unlock_waits() {
+    let text = load("[audit]\ncommit-within = \"1600ms\"\n").unwrap_err();
+    assert!(text.contains("`audit.commit-within`"), "{text}");
+    let longest = load("[audit]\ncommit-within = \"1500ms\"\n").unwrap();
+    assert_eq!(longest.audit.commit_within, conf::Audit::LONGEST_COMMIT);
+}
+
+#[test]
+fn a_registered_connection_outlives_its_registration_and_the_idle_time() {
+    let resolved = load("[sip]\nregister-max = \"2h\"\n").unwrap();
+    assert_eq!(
+        resolved.limits.connection_first_message,
+        Duration::from_secs(30)
+    );
+    assert_eq!(resolved.limits.connection_idle, Duration::from_secs(900));
+    assert_eq!(resolved.registered_idle(), Duration::from_secs(7_500));
+    let patient = load("[limits]\nconnection-idle = \"5h\"\n").unwrap();
+    assert_eq!(patient.registered_idle(), Duration::from_secs(18_000));
+}
+
+#[test]
 fn the_port_range_must_hold_the_calls_and_keep_off_sip() {
     let narrow = load("[media]\nports = \"30000-30099\"\n").unwrap_err();
     assert!(

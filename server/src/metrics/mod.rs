@@ -137,6 +137,8 @@ pub(crate) struct Latencies {
 pub(crate) struct Readiness {
     ready: AtomicBool,
     draining: AtomicBool,
+    /// The audit writer's word: its last commit failed.
+    audit_failing: Arc<AtomicBool>,
 }
 
 impl Readiness {
@@ -154,6 +156,8 @@ impl Readiness {
     pub(crate) fn state(&self) -> Result<(), &'static str> {
         if self.draining.load(Ordering::Acquire) {
             Err("draining")
+        } else if self.audit_failing.load(Ordering::Acquire) {
+            Err("degraded: the audit log cannot be written, so unlocks are refused")
         } else if self.ready.load(Ordering::Acquire) {
             Ok(())
         } else {
@@ -172,8 +176,8 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// The registry of a server with these media workers.
-    pub(crate) fn new(workers: &[Arc<MediaCounters>]) -> Self {
+    /// The registry of a server with these media workers and this sign of the audit writer.
+    pub(crate) fn new(workers: &[Arc<MediaCounters>], audit_failing: Arc<AtomicBool>) -> Self {
         let mut registry = Registry::with_prefix("doorward");
         let latencies = Latencies {
             route_decision: Histogram::new(LATENCY),
@@ -252,7 +256,10 @@ impl Metrics {
             registry,
             latencies,
             published,
-            readiness: Readiness::default(),
+            readiness: Readiness {
+                audit_failing,
+                ..Readiness::default()
+            },
         }
     }
 
@@ -271,7 +278,7 @@ mod tests {
 
     #[test]
     fn samples_and_latencies_stand_in_the_text() {
-        let metrics = Metrics::new(&[Arc::new(MediaCounters::default())]);
+        let metrics = Metrics::new(&[Arc::new(MediaCounters::default())], Arc::default());
         metrics.published.replace(vec![
             Sample::count("sip_requests_in", "Requests", 3).label("method", &"INVITE"),
             Sample::count("sip_requests_in", "Requests", 2).label("method", &"BYE"),
@@ -291,10 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn ready_only_between_start_and_drain() {
+    fn ready_only_between_start_and_drain_and_while_the_log_can_be_written() {
         let readiness = Readiness::default();
         assert_eq!(readiness.state(), Err("starting"));
         readiness.ready();
+        assert_eq!(readiness.state(), Ok(()));
+        readiness.audit_failing.store(true, Ordering::Release);
+        assert!(readiness.state().unwrap_err().starts_with("degraded"));
+        readiness.audit_failing.store(false, Ordering::Release);
         assert_eq!(readiness.state(), Ok(()));
         readiness.drain();
         assert_eq!(readiness.state(), Err("draining"));

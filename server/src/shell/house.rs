@@ -133,8 +133,8 @@ impl House {
             .iter()
             .map(|worker| Arc::clone(&worker.counters))
             .collect();
-        let metrics = Arc::new(Metrics::new(&counters));
         let (writer, audit) = audit_writer(&store, &conf, &posts)?;
+        let metrics = Arc::new(Metrics::new(&counters, writer.failing()));
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         let (outlets, served) = signalling::outlets(orders, writer);
         let listeners = Listeners {
@@ -450,9 +450,13 @@ fn tcp_limits(conf: &conf::Resolved) -> TcpLimits {
     TcpLimits {
         connections: conf.limits.connections,
         per_source: conf.limits.connections_per_source,
-        first_message: conf.limits.connection_idle,
-        unfinished: conf.limits.connection_idle.min(defaults.unfinished),
-        registered_idle: conf.sip.register_max + Duration::from_secs(300),
+        first_message: conf.limits.connection_first_message,
+        unfinished: conf
+            .limits
+            .connection_first_message
+            .min(defaults.unfinished),
+        idle: conf.limits.connection_idle,
+        registered_idle: conf.registered_idle(),
         message: sip_proxy::Limits {
             message_bytes: conf.limits.message_bytes,
             ..sip_proxy::Limits::default()

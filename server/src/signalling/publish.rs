@@ -183,6 +183,11 @@ fn transports(samples: &mut Vec<Sample>, world: &World) {
             counters.behind_dropped,
         ),
         Sample::count(
+            "audit_failed",
+            "Records not on disk in time; their unlocks were refused",
+            counters.records_failed,
+        ),
+        Sample::count(
             "drives_refused",
             "Relay requests refused, queue full",
             counters.drives_refused,

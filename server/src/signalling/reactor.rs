@@ -209,7 +209,10 @@ impl Reactor {
             self.world.under_way = self.world.under_way.saturating_sub(1);
             match commit {
                 Commit::Recorded(record) => self.feed(now, Input::Recorded { record }),
-                Commit::Failed(record) => self.feed(now, Input::RecordFailed { record }),
+                Commit::Failed(record) => {
+                    self.world.counters.records_failed += 1;
+                    self.feed(now, Input::RecordFailed { record });
+                }
             }
         }
         for _ in 0..LETTERS {

@@ -71,6 +71,7 @@ pub(super) struct Counters {
     pub(super) no_transport: u64,
     pub(super) behind_dropped: u64,
     pub(super) drives_refused: u64,
+    pub(super) records_failed: u64,
     pub(super) stalls: u64,
 }
 

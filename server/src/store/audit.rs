@@ -10,6 +10,8 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +27,9 @@ use super::{Store, StoreError};
 /// Links read at once when the chain is walked.
 const PAGE: u32 = 1_000;
 /// Pause before records that could not be written are tried again.
-const RETRY: Duration = Duration::from_millis(200);
+pub(crate) const RETRY: Duration = Duration::from_millis(200);
+/// How often a database that failed is asked again while there is nothing to write.
+const PROBE: Duration = Duration::from_secs(1);
 /// Tries once nobody sends any more: the process must be able to end without its database.
 const TRIES_AT_THE_END: u32 = 25;
 
@@ -63,6 +67,7 @@ pub enum Acknowledged {
 #[derive(Clone, Debug)]
 pub struct AuditWriter {
     queue: mpsc::Sender<Record>,
+    failing: Arc<AtomicBool>,
 }
 
 impl AuditWriter {
@@ -85,7 +90,9 @@ impl AuditWriter {
             .enable_time()
             .build()
             .map_err(file)?;
+        let failing = Arc::new(AtomicBool::new(false));
         let mut writer = Writer {
+            failing: Arc::clone(&failing),
             path: store.path.clone(),
             site: store.site.clone(),
             settings,
@@ -98,7 +105,13 @@ impl AuditWriter {
             .name("audit".into())
             .spawn(move || runtime.block_on(writer.run(records)))
             .map_err(file)?;
-        Ok((Self { queue }, thread))
+        Ok((Self { queue, failing }, thread))
+    }
+
+    /// True from a commit that failed to the next that succeeds.
+    #[must_use]
+    pub fn failing(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.failing)
     }
 
     /// Hands a record over; waits while the queue is full.
@@ -138,6 +151,7 @@ impl AuditWriter {
 }
 
 struct Writer<F> {
+    failing: Arc<AtomicBool>,
     path: PathBuf,
     site: String,
     settings: AuditSettings,
@@ -162,20 +176,22 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
         let mut tries_at_the_end = TRIES_AT_THE_END;
         loop {
             if self.kept.is_empty() {
-                match records.recv().await {
-                    Some(record) => self.kept.push_back(record),
-                    None => break,
+                let failing = self.failing.load(Ordering::Relaxed);
+                match tokio::time::timeout(PROBE, records.recv()).await {
+                    Ok(Some(record)) => self.kept.push_back(record),
+                    Ok(None) => break,
+                    // With nothing to write, an empty transaction tells whether the database is back.
+                    Err(_) if failing => {}
+                    Err(_) => continue,
                 }
             }
-            while self.kept.len() < self.settings.queue.max(1) {
-                let Ok(record) = records.try_recv() else {
-                    break;
-                };
-                self.kept.push_back(record);
-            }
+            self.take(&mut records);
             let commit = tokio::time::timeout(self.settings.commit_within, self.commit()).await;
             let why = match commit {
-                Ok(Ok(())) => continue,
+                Ok(Ok(())) => {
+                    self.failing.store(false, Ordering::Release);
+                    continue;
+                }
                 Ok(Err(e)) => e.to_string(),
                 Err(_) => format!(
                     "not on disk within {} ms",
@@ -184,6 +200,9 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
             };
             // A new connection: the old one may be in the middle of anything.
             self.connection = None;
+            self.failing.store(true, Ordering::Release);
+            // Those that came during this try have waited for it as well; they need not wait for another.
+            self.take(&mut records);
             tracing::error!(%why, waiting = self.kept.len(), "audit records could not be committed");
             self.give_up_durable(&why);
             if records.is_closed() {
@@ -197,6 +216,15 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
                 }
             }
             tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn take(&mut self, records: &mut mpsc::Receiver<Record>) {
+        while self.kept.len() < self.settings.queue.max(1) {
+            let Ok(record) = records.try_recv() else {
+                break;
+            };
+            self.kept.push_back(record);
         }
     }
 
@@ -373,5 +401,17 @@ impl Store {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_gives_up_before_the_unlock_does() {
+        // A record that comes during the pause after a failed try waits for the pause and one whole try.
+        let latest = RETRY + conf::Audit::LONGEST_COMMIT;
+        assert!(latest < intercom::unlock::Config::default().record_timeout);
     }
 }
