@@ -28,6 +28,10 @@ pub struct CallLimits {
     pub max_calls: usize,
     /// Calls at once per device as caller; the next one gets 486.
     pub max_calls_per_device: usize,
+    /// Calls beyond `max_calls` for routes with priority `lift` or `emergency`, which the limits do not refuse.
+    pub reserved_calls: usize,
+    /// Such calls beyond `max_calls_per_device`, per device.
+    pub reserved_per_device: usize,
     /// Longest established call; then both sides get BYE.
     pub max_duration: Duration,
     /// Longest time a caller waits for an answer, whatever the plan says.
@@ -43,6 +47,8 @@ impl Default for CallLimits {
         CallLimits {
             max_calls: 2_000,
             max_calls_per_device: 4,
+            reserved_calls: 64,
+            reserved_per_device: 2,
             max_duration: Duration::from_secs(3_600),
             max_ringing: Duration::from_secs(600),
             max_branches: 32,

@@ -1,5 +1,6 @@
 //! What comes out of the transaction layer: to its call, to the registrar, or answered here.
 
+use dialplan::{CallFacts, Priority};
 use sip_proxy::uri::Scheme;
 use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 
@@ -7,6 +8,7 @@ use super::{B2bua, Notice, Output};
 use crate::Now;
 use crate::buzz;
 use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, call_of, parse_tag};
+use crate::site::Site;
 
 impl B2bua {
     pub(super) fn transaction_output(&mut self, now: Now, output: sip_proxy::Output) {
@@ -142,7 +144,7 @@ impl B2bua {
         if let Some(action) = action {
             return self.buzz_outside(now, tx, &message, &flow, &party, &dial, action);
         }
-        if let Some(refusal) = self.limits(&party) {
+        if let Some(refusal) = self.limits(now, &party, &dial) {
             self.counters.refused += 1;
             return self.answer(tx, refusal);
         }
@@ -200,17 +202,50 @@ impl B2bua {
     }
 
     /// Why a new call of this party is refused, if it is.
-    fn limits(&self, party: &Party) -> Option<OutgoingResponse> {
+    fn limits(&self, now: Now, party: &Party, dial: &str) -> Option<OutgoingResponse> {
         let limits = &self.site.config.limits;
-        // Twice the calls may be held: those that ended but wait for a lost peer's transactions.
-        if self.draining
-            || self.live >= limits.max_calls
-            || self.calls.len() >= limits.max_calls.saturating_mul(2)
-        {
-            return Some(OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, "10"));
-        }
         let mine = self.per_device.get(&party.device).copied().unwrap_or(0);
-        (mine >= limits.max_calls_per_device).then(|| OutgoingResponse::new(486))
+        let full = |calls: usize, per_device: usize| {
+            // Twice the calls may be held: those that ended but wait for a lost peer's transactions.
+            if self.live >= calls || self.calls.len() >= calls.saturating_mul(2) {
+                Some(503)
+            } else {
+                (mine >= per_device).then_some(486)
+            }
+        };
+        let status = if self.draining {
+            503
+        } else {
+            let status = full(limits.max_calls, limits.max_calls_per_device)?;
+            let calls = limits.max_calls.saturating_add(limits.reserved_calls);
+            let per_device = limits
+                .max_calls_per_device
+                .saturating_add(limits.reserved_per_device);
+            // The plan is asked only when the limits would refuse.
+            if full(calls, per_device).is_none() && self.takes_precedence(now, party, dial) {
+                return None;
+            }
+            status
+        };
+        let response = OutgoingResponse::new(status);
+        Some(if status == 503 {
+            response.with_header(HeaderName::RetryAfter, "10")
+        } else {
+            response
+        })
+    }
+
+    /// Whether the plan sends this call by a route that limits do not refuse.
+    fn takes_precedence(&self, now: Now, party: &Party, dial: &str) -> bool {
+        let call = CallFacts {
+            caller: Site::caller(party),
+            dial: dial.to_owned(),
+        };
+        let begun = self
+            .site
+            .plan
+            .begin(&self.site.directory, &self.site.facts(now), call);
+        begun.is_ok_and(|(run, _)| run.priority() >= Priority::Lift)
     }
 
     /// MESSAGE outside any dialog: a buzz, or a station's own word.

@@ -219,6 +219,43 @@ fn limits_on_calls_are_kept() {
 }
 
 #[test]
+fn emergency_and_lift_calls_are_not_refused_by_limits_but_by_a_reserve_of_their_own() {
+    let mut building = Building::with(70, Weather::FINE, |config| {
+        config.limits.max_calls = 1;
+        config.limits.max_calls_per_device = 1;
+        config.limits.reserved_calls = 2;
+        config.limits.reserved_per_device = 1;
+    });
+    building.register_all();
+    building.replan(&[
+        ("route \"one\"", "route \"one\" priority=\"emergency\""),
+        ("route \"long\"", "route \"long\" priority=\"lift\""),
+        ("route \"wave\"", "route \"wave\" priority=\"high\""),
+    ]);
+    building.ua("desk-1").policy = Policy::Ring;
+    for (caller, dial, status) in [
+        ("lobby", "desk", None),
+        ("garage", "desk", Some(503)),
+        ("garage", "wave", Some(503)),
+        // The house is full, and the lobby has its one call: these come through all the same.
+        ("lobby", "one", None),
+        ("garage", "long", None),
+        // The reserve is bounded too.
+        ("lobby", "one", Some(503)),
+        ("garage", "one", Some(503)),
+    ] {
+        let before = building.find(caller).finals.len();
+        building.act(caller, |ua, now| ua.call(now, dial, true, &[]));
+        building.run(Duration::from_millis(200));
+        let new = building.find(caller).finals.get(before).copied();
+        assert_eq!(new, status, "{caller} {dial}");
+    }
+    assert_eq!(building.b2bua.live_calls(), 3);
+    building.run(200 * SECOND);
+    building.check_quiet();
+}
+
+#[test]
 fn without_a_media_port_the_call_is_refused_not_lost() {
     let mut building = Building::ready(67);
     building.leases_dry = true;
