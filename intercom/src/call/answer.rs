@@ -50,10 +50,11 @@ impl Call {
             // A 2xx without tag or Contact cannot be ACKed to anywhere: as if it had not been sent.
             return self.branch_over(site, now, at, RingOutcome::Unreachable);
         };
+        let answer = branch.answer(message);
         let taken = branch
             .leg
             .negotiation()
-            .map(|negotiation| negotiation.receive_answer(message.body()));
+            .map(|negotiation| negotiation.receive_answer(&answer));
         if let Some(Err(error)) = taken {
             self.note(now, Line::Media(format!("answer refused: {error}")));
             let mut branch = self.branches.swap_remove(at);

@@ -1,5 +1,6 @@
 //! A branch: one INVITE of ours to one contact of one device, until its final response.
 
+use bytes::Bytes;
 use dialplan::RingOutcome;
 use sip_proxy::{ClientTx, Dialog, FailCause, Message, OutgoingRequest};
 
@@ -30,6 +31,8 @@ pub(crate) struct Branch {
     pub(crate) tx: ClientTx,
     pub(crate) request: Box<OutgoingRequest>,
     pub(crate) state: BranchState,
+    /// The answer of its latest 18x, with the tag of that early dialog: a 2xx may leave it out.
+    pub(crate) early: Option<(String, Bytes)>,
     /// Why it was cancelled; goes into the BYE of a late answer too.
     pub(crate) reason: Option<&'static str>,
 }
@@ -48,6 +51,21 @@ pub(crate) fn outcome_of(status: u16) -> RingOutcome {
         604 | 606 => RingOutcome::Unreachable,
         601..=699 => RingOutcome::Declined,
         _ => RingOutcome::Unreachable,
+    }
+}
+
+impl Branch {
+    /// The answer a 2xx brings: its own, else the one its early dialog has given already (RFC 3262 §5; some phones
+    /// leave it out although their 183 was not reliable).
+    pub(crate) fn answer(&self, message: &Message) -> Bytes {
+        match &self.early {
+            Some((tag, early))
+                if message.body().is_empty() && message.to_tag() == Some(tag.as_str()) =>
+            {
+                early.clone()
+            }
+            _ => message.body_bytes(),
+        }
     }
 }
 
@@ -78,6 +96,7 @@ impl Call {
         );
         match status {
             101..=199 => {
+                self.early_answer(at, message);
                 if state == BranchState::Invited {
                     if let Some(branch) = self.branches.get_mut(at) {
                         branch.state = BranchState::Ringing;
@@ -95,6 +114,17 @@ impl Call {
                 }
             }
             _ => self.branch_over(site, now, at, outcome_of(status)),
+        }
+    }
+
+    /// Keeps the answer of an early dialog. It is made effective by the 2xx alone: what an early branch plays is heard by
+    /// nobody.
+    fn early_answer(&mut self, at: usize, message: &Message) {
+        if let (Some(branch), Some(tag)) = (self.branches.get_mut(at), message.to_tag())
+            && !message.body().is_empty()
+            && super::call::is_sdp(message)
+        {
+            branch.early = Some((tag.to_owned(), message.body_bytes()));
         }
     }
 

@@ -81,6 +81,7 @@ impl Call {
             tx,
             request: Box::new(request),
             state: BranchState::Invited,
+            early: None,
             reason: None,
         });
         true

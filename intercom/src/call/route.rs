@@ -48,6 +48,16 @@ impl Call {
             self.note(now, Line::Media(format!("offer refused: {error}")));
             return self.refuse_start(site, now, error.status());
         }
+        if self
+            .caller
+            .negotiation()
+            .is_some_and(|negotiation| negotiation.ring_notice())
+        {
+            let device = &self.caller.party.device;
+            let line = format!("{device}: ring notice, no audio offered");
+            self.notice(site, line.clone());
+            self.note(now, Line::Media(line));
+        }
         let facts = CallFacts {
             caller: Site::caller(&self.caller.party),
             dial: self.dial.clone(),

@@ -172,7 +172,7 @@ impl Call {
     }
 
     /// A leg's negotiated form changed.
-    pub(crate) fn media_changed(&mut self, site: &mut Site, _now: Now, index: u16) {
+    pub(crate) fn media_changed(&mut self, site: &mut Site, now: Now, index: u16) {
         let door = self.door_side().map(|(index, _)| index);
         let feeds = door.is_some_and(|door| door != index);
         if let Some(leg) = self.leg(index) {
@@ -180,6 +180,10 @@ impl Call {
                 leg.flags.held = media.negotiation.remote_on_hold();
             }
             leg.configure_media(site, feeds);
+        }
+        // Audio that comes only now, after a ring notice.
+        if matches!(&self.phase, Phase::Talking(talk) if !talk.joined) {
+            self.join(site, now);
         }
     }
 

@@ -203,3 +203,57 @@ fn glare_is_tried_again_and_a_refused_hold_is_absorbed() {
     building.act("desk-2", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn an_answer_given_early_wins_with_or_without_its_repetition() {
+    for (seed, left_out) in [(110, true), (111, false)] {
+        let mut building = Building::ready(seed);
+        building.ua("desk-1").early = Some(left_out);
+        talking(&mut building, "lobby", "desk", "desk-1");
+        let (_, desk) = building.joined();
+        building.press(desk, '9');
+        building.run(2 * SECOND);
+        assert_eq!(building.drives.len(), 1);
+        assert_eq!(building.find("lobby").provisionals, [180]);
+        building.act("lobby", |ua, now| ua.hang_up(now));
+        building.check_quiet();
+    }
+}
+
+#[test]
+fn a_ring_notice_rings_is_told_and_may_become_a_talk() {
+    let mut building = Building::ready(112);
+    building.ua("desk-1").policy = Policy::Answer(SECOND);
+    building.act("lobby", |ua, now| ua.ring_notice(now, "desk"));
+    building.run(3 * SECOND);
+    assert_eq!(building.find("lobby").finals, [200], "not 488");
+    assert!(building.find("desk-1").is_up());
+    let told = building
+        .notices
+        .iter()
+        .filter(|text| text.contains("ring notice"))
+        .count();
+    assert_eq!(told, 1);
+    let story = building.b2bua.stories().next().unwrap().to_string();
+    assert!(
+        story.contains("lobby: ring notice, no audio offered"),
+        "{story}"
+    );
+    let joins = |building: &Building| {
+        building
+            .commands
+            .iter()
+            .filter(|command| matches!(command, media_bridge::Command::Join { .. }))
+            .count()
+    };
+    assert_eq!(joins(&building), 0);
+    building.act("lobby", |ua, now| ua.reinvite(now, "sendrecv"));
+    building.run(2 * SECOND);
+    assert_eq!(joins(&building), 1);
+    let (_, desk) = building.joined();
+    building.press(desk, '9');
+    building.run(2 * SECOND);
+    assert_eq!(building.drives.len(), 1);
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}

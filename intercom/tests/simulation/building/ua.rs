@@ -78,6 +78,8 @@ pub(crate) struct Ua {
     pub(crate) acks: u32,
     /// Statuses with which the next re-INVITEs are refused.
     pub(crate) refusals: Vec<u16>,
+    /// Sends its SDP in a 183 while it rings; `Some(true)`: and not again in the 200.
+    pub(crate) early: Option<bool>,
     /// A station that asks who wants it opened.
     pub(crate) gate: Option<Gate>,
 }
@@ -150,6 +152,7 @@ impl Ua {
             codec: 8,
             acks: 0,
             refusals: Vec::new(),
+            early: None,
             gate: None,
         }
     }
@@ -259,7 +262,12 @@ impl Ua {
                     cseq: 1,
                 });
                 self.log.push("invite".to_owned());
-                let ring = OutgoingResponse::new(180).with_to_tag(tag);
+                let mut ring = OutgoingResponse::new(180).with_to_tag(tag);
+                if self.early.is_some() {
+                    ring.status = 183;
+                    ring.contact = Some(format!("<sip:{}@{}>", self.user, self.addr));
+                    ring.body = Some(body(self.addr, self.codec, "sendrecv"));
+                }
                 match self.policy {
                     Policy::Dead => return,
                     Policy::Answer(after) => self.acts.push((now + after, Act::Answer(tx))),
@@ -324,10 +332,13 @@ impl Ua {
         call.up = true;
         let tag = call.tag.clone();
         self.log.push("answer".to_owned());
-        let response = OutgoingResponse::new(200)
+        let mut response = OutgoingResponse::new(200)
             .with_to_tag(tag)
-            .with_contact(format!("<sip:{}@{}>", self.user, self.addr))
-            .with_body("application/sdp", sdp(self.addr, self.codec, "sendrecv"));
+            .with_contact(format!("<sip:{}@{}>", self.user, self.addr));
+        if self.early != Some(true) {
+            response =
+                response.with_body("application/sdp", sdp(self.addr, self.codec, "sendrecv"));
+        }
         self.respond(now, tx, response);
     }
 
@@ -520,6 +531,17 @@ impl Ua {
             over: false,
             cseq: 1,
         });
+    }
+
+    /// A call whose only m-line is dead from the start.
+    pub(crate) fn ring_notice(&mut self, now: Instant, user: &str) {
+        self.call(now, user, true, &[]);
+        let tx = self.calls.last().and_then(|call| call.outgoing).unwrap();
+        // The first copy is on its way already; only the one with credentials is looked at.
+        let pending = self.pending.get_mut(&tx).unwrap();
+        let text = String::from_utf8(sdp(self.addr, self.codec, "sendrecv").to_vec()).unwrap();
+        pending.request.body.as_mut().unwrap().bytes =
+            text.replace("m=audio 40000", "m=audio 0").into();
     }
 
     /// A request outside dialogs, such as MESSAGE.
