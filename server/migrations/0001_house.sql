@@ -80,8 +80,25 @@ CREATE TABLE story (
 CREATE TABLE audit (
     seq   INTEGER PRIMARY KEY,
     hash  BLOB NOT NULL CHECK (length(hash) = 32),
-    entry TEXT NOT NULL                         -- canonical form: what the hash is over
+    entry TEXT NOT NULL,                        -- canonical form: what the hash is over
+    -- Read out of the entry, so that they cannot say anything else; NULL when it is no JSON any more.
+    -- Without its Z a time sorts as text whatever its number of decimals.
+    at       TEXT AS (CASE WHEN json_valid (entry) THEN rtrim (entry ->> '$.at', 'Z') END) VIRTUAL,
+    kind     TEXT AS (CASE WHEN json_valid (entry) THEN entry ->> '$.kind' END) VIRTUAL,
+    door     TEXT AS (CASE WHEN json_valid (entry) THEN entry ->> '$.door' END) VIRTUAL,
+    actor    TEXT AS (CASE WHEN json_valid (entry) THEN entry ->> '$.actor' END) VIRTUAL,
+    method   TEXT AS (CASE WHEN json_valid (entry) THEN entry ->> '$.method' END) VIRTUAL,
+    intent   TEXT AS (CASE WHEN json_valid (entry) THEN entry ->> '$.intent' END) VIRTUAL,
+    decision TEXT AS (CASE WHEN json_valid (entry) THEN entry ->> '$.decision' END) VIRTUAL
 ) STRICT;
+CREATE INDEX audit_by_time ON audit (at);
+CREATE INDEX audit_by_door ON audit (door, at) WHERE door IS NOT NULL;
+CREATE INDEX audit_by_actor ON audit (actor, at) WHERE actor IS NOT NULL;
+-- What cannot be read is shown whatever was asked for.
+CREATE INDEX audit_unreadable ON audit (seq) WHERE kind IS NULL;
+-- Recovery at start: grants without a result.
+CREATE INDEX audit_grants ON audit (intent) WHERE kind = 'unlock' AND decision = 'granted';
+CREATE INDEX audit_results ON audit (intent) WHERE kind = 'unlock-result';
 
 CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
 BEGIN SELECT RAISE (ABORT, 'the audit log is append-only'); END;

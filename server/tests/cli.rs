@@ -323,6 +323,11 @@ fn an_export_holds_its_proof() {
             .count(),
         1
     );
+    assert_eq!(
+        house.ok("audit export --csv --method app").lines().count(),
+        1
+    );
+    assert_eq!(house.run("audit export --method knock").code, 2);
     house.ok(&format!("audit verify --checkpoint 6:{previous}"));
     let cut = house.run(&format!("audit verify --json --checkpoint 7:{previous}"));
     assert!(

@@ -1,14 +1,12 @@
 //! What the log tells at start: the latest civil time in it, and unlocks that were granted and never got a result
 //! because the process ended in between. Those get `unknown`; nothing is ever driven again.
 
-use std::collections::BTreeMap;
-
-use intercom::audit::{Decision, Entry, Kind};
+use intercom::audit::{Entry, Kind};
 use jiff::Timestamp;
 
 use crate::store::{Store, StoreError};
 
-/// What the walk over the log found.
+/// What the log told.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// A clock before this is not trusted.
@@ -17,27 +15,20 @@ pub(crate) struct Recovered {
     pub(crate) unknown: usize,
 }
 
-/// Walks the log once and closes what was left open.
+/// Closes what was left open; asks by index, so that a log of years costs no more than one of days.
 pub(crate) async fn recover(store: &Store) -> Result<Recovered, StoreError> {
-    let mut open: BTreeMap<String, Entry> = BTreeMap::new();
-    let mut high_water = None;
-    let mut after = None;
-    loop {
-        let links = store.links(after).await?;
-        let Some(last) = links.last() else { break };
-        after = Some(last.seq);
-        for link in &links {
-            note(&link.canonical, &mut open);
-        }
-        if let Ok(entry) = Entry::from_canonical(&last.canonical) {
-            high_water = high_water.max(Some(entry.at));
-        }
-    }
-    let unknown = open.len();
-    let entries: Vec<Entry> = open
-        .into_values()
+    let head = store.head().await?;
+    let high_water = head
+        .and_then(|link| Entry::from_canonical(&link.canonical).ok())
+        .map(|entry| entry.at);
+    let entries: Vec<Entry> = store
+        .open_grants()
+        .await?
+        .iter()
+        .filter_map(|link| Entry::from_canonical(&link.canonical).ok())
         .map(|granted| unknown_result(&granted))
         .collect();
+    let unknown = entries.len();
     if !entries.is_empty() {
         store.append_audit(entries).await?;
     }
@@ -45,29 +36,6 @@ pub(crate) async fn recover(store: &Store) -> Result<Recovered, StoreError> {
         high_water,
         unknown,
     })
-}
-
-/// Keeps count of grants without a result. Bounded by the intents that can be under way at once.
-fn note(canonical: &str, open: &mut BTreeMap<String, Entry>) {
-    // Most records are neither; they need not be read whole.
-    if !canonical.contains("\"kind\":\"unlock") {
-        return;
-    }
-    let Ok(entry) = Entry::from_canonical(canonical) else {
-        return;
-    };
-    let Some(intent) = entry.intent.clone() else {
-        return;
-    };
-    match (entry.kind, entry.decision) {
-        (Kind::Unlock, Some(Decision::Granted)) => {
-            open.insert(intent, entry);
-        }
-        (Kind::UnlockResult, _) => {
-            open.remove(&intent);
-        }
-        _ => {}
-    }
 }
 
 fn unknown_result(granted: &Entry) -> Entry {
@@ -85,6 +53,7 @@ fn unknown_result(granted: &Entry) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use intercom::audit::Decision;
 
     fn entry(kind: Kind, intent: &str, decision: Option<Decision>) -> Entry {
         let mut entry = Entry::new(Timestamp::now(), "elm-court", kind);

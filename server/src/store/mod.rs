@@ -12,6 +12,7 @@ mod accounts;
 mod audit;
 mod calls;
 mod error;
+mod log;
 mod registrations;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use accounts::{AccountRow, Change, Snapshot};
 pub use audit::{Acknowledged, AuditSettings, AuditWriter};
 pub use calls::CallRow;
 pub use error::StoreError;
+pub use log::{AuditFilter, Proven};
 pub use registrations::{BindingRow, BindingWrite};
 
 /// All migrations, compiled in.
