@@ -38,6 +38,43 @@ pub enum EndReason {
 }
 
 impl EndReason {
+    /// All of them.
+    pub const ALL: [EndReason; 13] = [
+        EndReason::CallerHungUp,
+        EndReason::CalleeHungUp,
+        EndReason::CallerCancelled,
+        EndReason::NotAnswered,
+        EndReason::Busy,
+        EndReason::NoRoute,
+        EndReason::Limit,
+        EndReason::MediaSilent,
+        EndReason::PeerGone,
+        EndReason::MediaRefused,
+        EndReason::NoLease,
+        EndReason::Revoked,
+        EndReason::Shutdown,
+    ];
+
+    /// What the call story says.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            EndReason::CallerHungUp => "the caller hung up",
+            EndReason::CalleeHungUp => "the called side hung up",
+            EndReason::CallerCancelled => "the caller gave up before an answer",
+            EndReason::NotAnswered => "nobody answered",
+            EndReason::Busy => "everybody was busy",
+            EndReason::NoRoute => "the plan has no route for it",
+            EndReason::Limit => "it reached a limit on calls or their length",
+            EndReason::MediaSilent => "no sound came from one side any more",
+            EndReason::PeerGone => "one side did not answer any more",
+            EndReason::MediaRefused => "its media, extensions or hops could not be served",
+            EndReason::NoLease => "no media port was free",
+            EndReason::Revoked => "an account in it was revoked",
+            EndReason::Shutdown => "the server stops",
+        }
+    }
+
     /// The word used in the record and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -124,4 +161,21 @@ pub struct Cdr {
     pub legs: Vec<CdrLeg>,
     /// The walk through the plan.
     pub steps: Vec<CdrStep>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_words_of_its_own_and_a_machine_form_as_in_the_record() {
+        let words: std::collections::BTreeSet<_> =
+            EndReason::ALL.iter().map(|reason| reason.words()).collect();
+        assert_eq!(words.len(), EndReason::ALL.len());
+        for reason in EndReason::ALL {
+            let written = serde_json::to_string(&reason).unwrap();
+            assert_eq!(written, format!("\"{}\"", reason.as_str()));
+            assert!(!reason.words().contains('-'));
+        }
+    }
 }

@@ -72,7 +72,7 @@ impl Call {
             return;
         }
         self.note_trace(now);
-        self.note(now, Line::Call(format!("ended: {}", reason.as_str())));
+        self.note(now, Line::Call(format!("ended: {}", reason.words())));
         let phase = std::mem::replace(&mut self.phase, Phase::Ending);
         self.progress.end = Some(reason);
         self.times.ended = Some(now.mono);
