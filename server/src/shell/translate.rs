@@ -18,7 +18,7 @@ use sip_proxy::{EndpointConfig, Flow, Limits, Timers};
 use super::house::Bound;
 
 /// Free media leases kept per worker and family: calls that may begin before a worker has answered.
-const LEASES_KEPT: usize = 64;
+const LEASES_KEPT: usize = 256;
 
 /// The B2BUA's configuration, with what only the machine knows: bound addresses, fresh keys, worker threads.
 pub(super) fn intercom(
