@@ -22,6 +22,7 @@ mod call;
 pub mod cdr;
 pub mod config;
 pub mod lease;
+mod penalty;
 pub mod profile;
 mod site;
 pub mod story;

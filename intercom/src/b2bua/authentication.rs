@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig};
-use sip_proxy::{Flow, Message, OutgoingResponse, ServerTx};
+use sip_proxy::{Flow, Message, Method, OutgoingResponse, ServerTx, Uri};
 
 use super::{B2bua, Output};
 use crate::Now;
@@ -55,10 +56,55 @@ impl B2bua {
             AuthVerdict::Wrong { user } => {
                 self.counters.wrong_credentials += 1;
                 self.record_failure(now, &user, message, flow);
+                if !self.is_home(now, &user, flow)
+                    && self.penalties.failed(now.mono, flow.remote.ip())
+                {
+                    self.counters.penalties += 1;
+                }
                 self.challenge(now, tx, false);
                 None
             }
         }
+    }
+
+    /// Whether a source is where the account is at home: it has a live registration there, or is known by the address.
+    /// Who sends from a stranger's address in a door's name must not be able to silence the door.
+    fn is_home(&self, now: Now, user: &str, flow: &Flow) -> bool {
+        let source = flow.remote.ip();
+        self.site.config.trusted_account(source) == Some(user)
+            || self
+                .site
+                .location
+                .lookup(&self.site.aor(user), now.mono)
+                .iter()
+                .any(|binding| binding.flow.remote.ip() == source)
+    }
+
+    /// Whether a message from a source under penalty is dropped unanswered: every new request, but one in the name of
+    /// an account that is at home there. What belongs to dialogs and transactions goes on.
+    pub(super) fn is_silenced(&mut self, now: Now, flow: &Flow, bytes: &Bytes) -> bool {
+        let limits = self.site.config.endpoint.limits.clone();
+        let Ok(message) = Message::parse(bytes.clone(), &limits) else {
+            return true;
+        };
+        let goes_on = !message.is_request()
+            || matches!(message.method(), Method::Ack | Method::Cancel)
+            || message.to_tag().is_some_and(|tag| !tag.is_empty());
+        if goes_on {
+            return false;
+        }
+        // With no account in sight, this only reads whose name is given: the same reading as when it counts.
+        let verdict = self
+            .authenticator(now)
+            .check(now.mono, &message, flow.remote, |_| None);
+        let user = match verdict {
+            AuthVerdict::Wrong { user } => Some(user),
+            // No credentials yet: whom the request says it is from decides who may be asked for some.
+            _ => Uri::parse(message.from().uri)
+                .ok()
+                .and_then(|uri| uri.user_unescaped()),
+        };
+        user.is_none_or(|user| !self.is_home(now, &user, flow))
     }
 
     fn authenticator(&mut self, now: Now) -> &mut Authenticator {

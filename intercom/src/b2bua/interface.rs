@@ -198,6 +198,10 @@ pub struct Counters {
     pub challenged: u64,
     /// Wrong credentials.
     pub wrong_credentials: u64,
+    /// Sources that began a silence for their wrong credentials.
+    pub penalties: u64,
+    /// Messages met with that silence.
+    pub silenced: u64,
     /// Requests in dialogs we do not hold (481).
     pub unknown_dialog: u64,
     /// Methods not served (405).

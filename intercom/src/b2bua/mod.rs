@@ -26,6 +26,7 @@ use crate::call::{Call, CallInput};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
 use crate::lease::Leases;
+use crate::penalty::Penalties;
 use crate::profile::Stations;
 use crate::site::{Effect, Site};
 use crate::story::{Line, Story};
@@ -65,6 +66,7 @@ pub struct B2bua {
     station_realms: BTreeMap<String, String>,
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
+    penalties: Penalties,
     draining: bool,
     counters: Counters,
     queue: VecDeque<Output>,
@@ -123,6 +125,7 @@ impl B2bua {
             speech: Stations::default(),
             station_realms: BTreeMap::new(),
             auth_records: (None, 0),
+            penalties: Penalties::default(),
             draining: false,
             counters: Counters::default(),
             queue: VecDeque::new(),
@@ -159,7 +162,13 @@ impl B2bua {
     pub fn handle(&mut self, now: Now, input: Input) -> Outputs<'_> {
         match input {
             Input::Received { flow, bytes } => {
-                self.feed(now, sip_proxy::Input::Received { flow, bytes });
+                if self.penalties.silent(now.mono, flow.remote.ip())
+                    && self.is_silenced(now, &flow, &bytes)
+                {
+                    self.counters.silenced += 1;
+                } else {
+                    self.feed(now, sip_proxy::Input::Received { flow, bytes });
+                }
             }
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
             Input::TransportFailed { flow, bytes } => {
@@ -262,6 +271,12 @@ impl B2bua {
     #[must_use]
     pub fn free_leases(&self) -> usize {
         self.site.leases.free()
+    }
+
+    /// Sources that gave wrong credentials lately.
+    #[must_use]
+    pub fn failing_sources(&self) -> usize {
+        self.penalties.len()
     }
 
     /// Contacts registered.

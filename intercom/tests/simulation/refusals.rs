@@ -321,3 +321,71 @@ fn a_peer_known_by_its_address_calls_without_digest_but_may_not_buzz_or_register
     assert_eq!(last(&building, "lobby"), 401);
     building.check_quiet();
 }
+
+#[test]
+fn guessing_passwords_ends_in_silence_for_the_source_and_for_nobody_else() {
+    let mut building = Building::new(71, Weather::FINE);
+    for device in ["desk-1", "lobby"] {
+        building.act(device, |ua, now| ua.register(now));
+        building.run(SECOND);
+    }
+    // The guest's phone guesses the lobby's password and others'.
+    building.ua("guest-phone").password = "guess".to_owned();
+    let mut answered = 0;
+    for round in 0..40 {
+        building.ua("guest-phone").user = ["lobby", "nobody", "desk-2"][round % 3].to_owned();
+        let before = building.find("guest-phone").answers.len();
+        building.act("guest-phone", |ua, now| ua.register(now));
+        building.run(Duration::from_millis(200));
+        answered += building.find("guest-phone").answers.len() - before;
+    }
+    assert!(
+        (6..12).contains(&answered),
+        "{answered} of 40 were answered"
+    );
+    let counters = *building.b2bua.counters();
+    assert!(counters.penalties > 0 && counters.silenced > 40);
+    assert_eq!(building.b2bua.failing_sources(), 1);
+    // Its own name and the right password help no more, and OPTIONS gets nothing either.
+    let before = building.find("guest-phone").answers.len();
+    building.ua("guest-phone").user = "guest-phone".to_owned();
+    building.ua("guest-phone").password = "pw-guest-phone".to_owned();
+    building.act("guest-phone", |ua, now| ua.register(now));
+    building.act("guest-phone", |ua, now| {
+        ua.plain(now, Method::Options, "desk", &[]);
+    });
+    building.run(Duration::from_millis(200));
+    assert_eq!(building.find("guest-phone").answers.len(), before);
+    // The lobby itself is served as ever.
+    talking(&mut building, "lobby", "desk", "desk-1");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.run(60 * SECOND);
+    // The silence ends.
+    building.run(900 * SECOND);
+    building.act("guest-phone", |ua, now| ua.register(now));
+    building.run(SECOND);
+    assert_eq!(last(&building, "guest-phone"), 200);
+    building.check_quiet();
+}
+
+#[test]
+fn a_registered_device_is_never_silenced_at_home() {
+    let mut building = Building::ready(72);
+    // Somebody sends wrong passwords with the lobby's address as source, in its name and in others'.
+    for round in 0..30 {
+        building.ua("lobby").user = ["lobby", "desk-1", "nobody"][round % 3].to_owned();
+        building.ua("lobby").password = "guess".to_owned();
+        building.act("lobby", |ua, now| ua.register(now));
+        building.run(Duration::from_millis(50));
+    }
+    building.ua("lobby").user = "lobby".to_owned();
+    building.ua("lobby").password = "pw-lobby".to_owned();
+    assert!(building.b2bua.counters().silenced > 0);
+    talking(&mut building, "lobby", "desk", "desk-1");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.run(60 * SECOND);
+    building.act("lobby", |ua, now| ua.register(now));
+    building.run(SECOND);
+    assert_eq!(last(&building, "lobby"), 200);
+    building.check_quiet();
+}
