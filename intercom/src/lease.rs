@@ -50,7 +50,6 @@ impl Leases {
             return Some(lease.id);
         };
         pool.asked = pool.asked.saturating_sub(1);
-        eprintln!("PUT free {} asked {} {:?}", pool.free.len(), pool.asked, std::time::Instant::now());
         if pool.free.len() >= self.keep {
             return Some(lease.id);
         }
@@ -84,7 +83,6 @@ impl Leases {
             let have = pool.free.len() + pool.asked;
             if have * 2 < keep || (keep == 1 && have == 0) {
                 let count = keep - have;
-                eprintln!("WANT {count} have {have} free {} asked {} {:?}", pool.free.len(), pool.asked, std::time::Instant::now());
                 pool.asked += count;
                 wants.push(Want {
                     worker: *worker,
