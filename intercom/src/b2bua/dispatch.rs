@@ -124,6 +124,13 @@ impl B2bua {
                 return self.answer(tx, OutgoingResponse::new(403));
             }
         }
+        // A stream's address is proven by the connection; a datagram's is not, and changes nothing.
+        if flow.transport.is_stream()
+            && flow.connection != known.connection
+            && let Some(call) = self.calls.get_mut(&number)
+        {
+            call.moved(index, flow);
+        }
         match (action, message.method()) {
             (Some(action), Method::Info | Method::Message | Method::Invite) => {
                 self.buzz_in_call(now, tx, number, index, action);

@@ -345,6 +345,9 @@ impl B2bua {
         for number in gone {
             self.run(now, number, CallInput::CallerGone);
         }
+        for call in self.calls.values_mut() {
+            call.connection_closed(connection);
+        }
     }
 
     fn reload(

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use dialplan::{LegState, Plan, Run};
 use media_bridge::Event;
-use sip_proxy::{ClientTx, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx};
+use sip_proxy::{
+    ClientTx, ConnectionId, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx,
+};
 
 use super::branch::Branch;
 use super::driving::Driving;
@@ -380,6 +382,27 @@ impl Call {
         match &self.phase {
             Phase::Talking(talk) if talk.winner.index == index => Some(&talk.winner),
             _ => None,
+        }
+    }
+
+    /// A connection is gone: what its legs are told from now on goes by a new one.
+    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
+        let winner = match &mut self.phase {
+            Phase::Talking(talk) => Some(&mut talk.winner),
+            _ => self.progress.winner.as_deref_mut(),
+        };
+        let branches = self.branches.iter_mut().map(|branch| &mut branch.leg);
+        for leg in [&mut self.caller].into_iter().chain(winner).chain(branches) {
+            if leg.flow.connection == Some(connection) {
+                leg.lose_connection();
+            }
+        }
+    }
+
+    /// A leg's peer speaks from a new connection, which it has proven to be its own.
+    pub(crate) fn moved(&mut self, index: u16, flow: Flow) {
+        if let Some(leg) = self.leg(index) {
+            leg.flow = flow;
         }
     }
 

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use media_bridge::{
     Codec, Command, Lease, LegId, LegProfile, LegStats, Negotiation, Normaliser, OfferError,
 };
-use sip_proxy::{ClientTx, Dialog, Flow, Method, OutgoingRequest, ServerTx};
+use sip_proxy::uri::Host;
+use sip_proxy::{ClientTx, Dialog, Flow, Method, OutgoingRequest, ServerTx, Uri};
 
 use crate::profile::{DtmfMethod, Reinvite, StationProfile};
 use crate::site::Site;
@@ -200,6 +201,27 @@ impl Leg {
         let answer = media.negotiation.answer(prefer)?;
         self.flags.held = media.negotiation.remote_on_hold();
         Ok(answer)
+    }
+
+    /// The connection is gone. A new one goes to the dialog's next hop, not to the port the peer happened to connect
+    /// from; a host name is left to whoever resolves it: then the old address stays.
+    pub(crate) fn lose_connection(&mut self) {
+        self.flow.connection = None;
+        let Some(uri) = self
+            .dialog
+            .as_ref()
+            .and_then(|dialog| Uri::parse(dialog.next_hop()).ok())
+        else {
+            return;
+        };
+        let ip: std::net::IpAddr = match uri.host() {
+            Host::V4(ip) => ip.into(),
+            Host::V6(ip) => ip.into(),
+            Host::Name(_) => return,
+        };
+        let secure = self.flow.transport.is_secure();
+        let port = uri.port().unwrap_or(if secure { 5061 } else { 5060 });
+        self.flow.remote = std::net::SocketAddr::new(ip, port);
     }
 
     /// A request in the dialog, with our Contact.

@@ -13,6 +13,7 @@ mod building;
 mod buzzes;
 mod calls;
 mod digits;
+mod flows;
 mod races;
 mod refusals;
 mod talks;

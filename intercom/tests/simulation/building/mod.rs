@@ -2,6 +2,7 @@
 
 pub(crate) mod link;
 pub(crate) mod ua;
+pub(crate) mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,16 +20,17 @@ use media_bridge::{Codec, Command, Digit, DigitSource, Event, Lease, LeaseId, Le
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sip_proxy::digest::Ha1;
-use sip_proxy::{Flow, Transport};
+use sip_proxy::{ConnectionId, Flow, Transport};
 
 use link::{Link, Weather};
 use ua::Ua;
+use wires::Wires;
 
 pub(crate) const PLAN: &str = include_str!("plan.kdl");
 
 enum Happening {
-    ToServer(usize, Bytes),
-    ToDevice(usize, Bytes),
+    ToServer(usize, Bytes, Option<ConnectionId>),
+    ToDevice(usize, Bytes, Option<ConnectionId>),
     Feed(Box<Input>),
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Building {
     pub(crate) b2bua: B2bua,
     pub(crate) uas: Vec<Ua>,
     index: BTreeMap<String, usize>,
+    server: SocketAddr,
+    pub(crate) wires: Wires,
     origin: Instant,
     pub(crate) now: Instant,
     queue: BTreeMap<(Instant, u64), Happening>,
@@ -72,6 +76,7 @@ pub(crate) struct Building {
 
 pub(crate) const REALM: &str = "elm";
 const SERVER: &str = "10.0.0.1:5060";
+const SERVER_V6: &str = "[fd00::1]:5060";
 
 fn profile(name: &str, codecs: Vec<Codec>, reinvite: Reinvite) -> (String, Arc<StationProfile>) {
     let profile = StationProfile {
@@ -158,6 +163,17 @@ impl Building {
     }
 
     pub(crate) fn with(seed: u64, weather: Weather, edit: impl FnOnce(&mut Config)) -> Self {
+        Self::over(seed, weather, Transport::Udp, false, edit)
+    }
+
+    /// A building wired for a transport and an address family.
+    pub(crate) fn over(
+        seed: u64,
+        weather: Weather,
+        transport: Transport,
+        ipv6: bool,
+        edit: impl FnOnce(&mut Config),
+    ) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "one origin for the virtual clock"
@@ -186,6 +202,7 @@ impl Building {
                 max_duration: Duration::from_secs(600),
                 ..CallLimits::default()
             },
+            media_families: vec![ipv6],
             ..Config::default()
         };
         edit(&mut config);
@@ -196,18 +213,25 @@ impl Building {
             Arc::clone(&accounts),
             Box::new(StdRng::seed_from_u64(seed)),
         );
-        let server: SocketAddr = SERVER.parse().unwrap();
+        let server: SocketAddr = if ipv6 { SERVER_V6 } else { SERVER }.parse().unwrap();
         let uas: Vec<Ua> = DEVICES
             .iter()
             .enumerate()
             .map(|(index, device)| {
-                let addr = SocketAddr::from(([10, 0, 1, u8::try_from(index).unwrap() + 1], 5060));
-                Ua::new(
+                let last = u8::try_from(index).unwrap() + 1;
+                let addr = if ipv6 {
+                    SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 1, last.into()], 5060))
+                } else {
+                    SocketAddr::from(([10, 0, 1, last], 5060))
+                };
+                let mut ua = Ua::new(
                     device,
                     addr,
                     server,
                     seed.wrapping_mul(31).wrapping_add(index as u64 + 1) % 65_536 + 1,
-                )
+                );
+                ua.transport = transport;
+                ua
             })
             .collect();
         let index = DEVICES
@@ -219,6 +243,8 @@ impl Building {
             b2bua,
             uas,
             index,
+            server,
+            wires: Wires::default(),
             origin,
             now: origin,
             queue: BTreeMap::new(),
@@ -340,7 +366,12 @@ impl Building {
     fn output(&mut self, output: Output) {
         match output {
             Output::Transmit { flow, bytes } => {
-                let Some(at) = self.uas.iter().position(|ua| ua.addr == flow.remote) else {
+                let found = self.reach(&flow);
+                let Some((at, wire)) = found else {
+                    if flow.transport.is_stream() {
+                        let failed = Input::TransportFailed { flow, bytes };
+                        return self.feed_later(Duration::from_micros(10), failed);
+                    }
                     self.violations
                         .push(format!("sent to a stranger {}", flow.remote));
                     return;
@@ -350,7 +381,7 @@ impl Building {
                         .push("an Action header was passed on".to_owned());
                 }
                 for delay in self.link.carry() {
-                    self.later(delay, Happening::ToDevice(at, bytes.clone()));
+                    self.later(delay, Happening::ToDevice(at, bytes.clone(), wire));
                 }
             }
             Output::Media { command, .. } => self.media(command),
@@ -406,7 +437,7 @@ impl Building {
                     let id = LeaseId(self.next_lease);
                     let port = u16::try_from(20_000 + (self.next_lease * 2) % 40_000).unwrap();
                     self.next_lease += 1;
-                    let rtp = SocketAddr::from(([10, 0, 0, 1], port));
+                    let rtp = SocketAddr::new(self.server.ip(), port);
                     self.leased.insert(id);
                     let lease = Lease {
                         id,
@@ -465,12 +496,37 @@ impl Building {
         self.commands.push(command);
     }
 
+    /// The device a flow leads to, and by which connection.
+    fn reach(&mut self, flow: &Flow) -> Option<(usize, Option<ConnectionId>)> {
+        let listens = |ua: &Ua| ua.addr == flow.remote;
+        if !flow.transport.is_stream() {
+            return Some((self.uas.iter().position(listens)?, None));
+        }
+        if let Some(id) = flow.connection {
+            return Some((self.wires.get(id)?.device, Some(id)));
+        }
+        let at = self.uas.iter().position(listens)?;
+        Some((at, Some(self.wires.to_device(at, flow.remote))))
+    }
+
+    /// All connections of a device end, as by a power cut or a NAT that forgot.
+    pub(crate) fn cut(&mut self, device: &str) {
+        let at = self.index[device];
+        for connection in self.wires.close(at) {
+            self.feed(Input::ConnectionClosed { connection });
+        }
+        self.flush();
+    }
+
     /// Carries what devices have sent.
     pub(crate) fn flush(&mut self) {
         for at in 0..self.uas.len() {
             for bytes in std::mem::take(&mut self.uas[at].sent) {
+                let stream = self.uas[at].transport.is_stream();
+                let ip = self.uas[at].addr.ip();
+                let wire = stream.then(|| self.wires.from_device(at, ip).0);
                 for delay in self.link.carry() {
-                    self.later(delay, Happening::ToServer(at, bytes.clone()));
+                    self.later(delay, Happening::ToServer(at, bytes.clone(), wire));
                 }
             }
         }
@@ -495,16 +551,20 @@ impl Building {
         if queued.is_some_and(|at| at <= now) {
             let (_, happening) = self.queue.pop_first().unwrap();
             match happening {
-                Happening::ToServer(at, bytes) => {
+                // What was under way when its connection ended is lost.
+                Happening::ToServer(_, _, Some(wire)) | Happening::ToDevice(_, _, Some(wire))
+                    if self.wires.get(wire).is_none() => {}
+                Happening::ToServer(at, bytes, wire) => {
+                    let remote = wire.and_then(|wire| self.wires.get(wire));
                     let flow = Flow {
-                        transport: Transport::Udp,
-                        local: SERVER.parse().unwrap(),
-                        remote: self.uas[at].addr,
-                        connection: None,
+                        transport: self.uas[at].transport,
+                        local: self.server,
+                        remote: remote.map_or(self.uas[at].addr, |wire| wire.remote),
+                        connection: wire,
                     };
                     self.feed(Input::Received { flow, bytes });
                 }
-                Happening::ToDevice(at, bytes) => self.uas[at].receive(now, bytes),
+                Happening::ToDevice(at, bytes, _) => self.uas[at].receive(now, bytes),
                 Happening::Feed(input) => self.feed(*input),
             }
         } else if server.is_some_and(|at| at <= now) {

@@ -56,6 +56,7 @@ pub(crate) struct Ua {
     pub(crate) user: String,
     pub(crate) password: String,
     pub(crate) addr: SocketAddr,
+    pub(crate) transport: Transport,
     server: SocketAddr,
     endpoint: Endpoint,
     next_tx: u64,
@@ -134,6 +135,7 @@ impl Ua {
             user: user.to_owned(),
             password: format!("pw-{user}"),
             addr,
+            transport: Transport::Udp,
             server,
             endpoint: Endpoint::new(config, Box::new(StdRng::seed_from_u64(seed))),
             next_tx: 1,
@@ -157,9 +159,18 @@ impl Ua {
         }
     }
 
+    fn contact(&self) -> String {
+        let by = if self.transport == Transport::Tcp {
+            ";transport=tcp"
+        } else {
+            ""
+        };
+        format!("<sip:{}@{}{by}>", self.user, self.addr)
+    }
+
     fn flow(&self) -> Flow {
         Flow {
-            transport: Transport::Udp,
+            transport: self.transport,
             local: self.addr,
             remote: self.server,
             connection: None,
@@ -265,7 +276,7 @@ impl Ua {
                 let mut ring = OutgoingResponse::new(180).with_to_tag(tag);
                 if self.early.is_some() {
                     ring.status = 183;
-                    ring.contact = Some(format!("<sip:{}@{}>", self.user, self.addr));
+                    ring.contact = Some(self.contact());
                     ring.body = Some(body(self.addr, self.codec, "sendrecv"));
                 }
                 match self.policy {
@@ -284,6 +295,7 @@ impl Ua {
 
     fn in_dialog(&mut self, now: Instant, tx: ServerTx, message: &Message) {
         let flow_addr = self.addr;
+        let contact = self.contact();
         let codec = self.codec;
         let Some(call) = self.calls.iter_mut().find(|call| {
             call.dialog
@@ -313,7 +325,7 @@ impl Ua {
                 };
                 self.log.push(word.to_owned());
                 let response = OutgoingResponse::new(200)
-                    .with_contact(format!("<sip:{}@{flow_addr}>", self.user))
+                    .with_contact(contact)
                     .with_body("application/sdp", sdp(flow_addr, codec, mine));
                 self.respond(now, tx, response);
             }
@@ -334,7 +346,7 @@ impl Ua {
         self.log.push("answer".to_owned());
         let mut response = OutgoingResponse::new(200)
             .with_to_tag(tag)
-            .with_contact(format!("<sip:{}@{}>", self.user, self.addr));
+            .with_contact(self.contact());
         if self.early != Some(true) {
             response =
                 response.with_body("application/sdp", sdp(self.addr, self.codec, "sendrecv"));
@@ -495,7 +507,7 @@ impl Ua {
             cseq: 1,
             max_forwards: 70,
             route: Vec::new(),
-            contact: Some(format!("<sip:{}@{}>", self.user, self.addr)),
+            contact: Some(self.contact()),
             headers: Vec::new(),
             body: None,
         }
@@ -587,7 +599,7 @@ impl Ua {
         method: Method,
         edit: impl FnOnce(&mut OutgoingRequest),
     ) {
-        let contact = format!("<sip:{}@{}>", self.user, self.addr);
+        let contact = self.contact();
         let Some(dialog) = self
             .calls
             .iter_mut()
@@ -645,13 +657,14 @@ impl Ua {
 
 pub(crate) fn sdp(addr: SocketAddr, codec: u8, direction: &str) -> Bytes {
     let ip = addr.ip();
+    let family = if ip.is_ipv6() { "IP6" } else { "IP4" };
     let name = match codec {
         0 => "PCMU",
         8 => "PCMA",
         _ => "G729",
     };
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP {codec} 101\r\n\
+        "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP {codec} 101\r\n\
          a=rtpmap:{codec} {name}/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na={direction}\r\n"
     )
     .into()
