@@ -519,7 +519,7 @@ impl Check<'_> {
                 "limits.calls-per-account",
                 &written.calls_per_account,
                 4,
-                1..=1_000,
+                1..=16_000,
             ),
             call_duration: self.span(
                 "limits.call-duration",

@@ -80,7 +80,7 @@ async fn demo(args: DemoArgs) -> anyhow::Result<bool> {
     };
     let good = tell(outcome, &mut ended, &house.store).await?;
     if args.exit_after_call {
-        house.close(signals.end()).await;
+        house.close(&mut signals).await;
         return Ok(good);
     }
     announce(&house)?;

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle as Task;
 
 use super::behind::{self, Ended};
 use super::drives::{self, Stations};
+use super::serve::Signals;
 use super::{descriptors, recover, system_rng, translate};
 use crate::files::{self, Loaded};
 use crate::media::leases::MediaAddress;
@@ -110,9 +111,7 @@ impl House {
             accounts = snapshot.accounts.len(),
             "restored"
         );
-        let mut nonce_key = [0; 32];
-        system_rng().fill_bytes(&mut nonce_key);
-        let mut config = translate::intercom(&conf, &sockets.bound, nonce_key, media.workers);
+        let mut config = translate::intercom(&conf, &sockets.bound, nonce_key(), media.workers);
         config.high_water = recovered.high_water;
         remark(&plan, &snapshot);
         let generation = snapshot.generation;
@@ -270,26 +269,24 @@ impl House {
             .await
     }
 
-    /// Lets calls end, then ends the rest politely, then the threads. `hurry` cuts the waiting short.
-    pub(crate) async fn close(self, hurry: impl Future<Output = ()>) {
+    /// Lets calls end, then ends the rest politely, then the threads. A further signal ends the calls at once, one
+    /// more ends everything.
+    pub(crate) async fn close(self, signals: &mut Signals) {
         tracing::info!("draining");
         self.metrics.readiness.drain();
         self.posts.control.post(Control::Drain).await;
         let published = Arc::clone(&self.metrics.published);
-        let control = self.posts.control.clone();
-        let polite = async {
-            // Counts are published often now: the first look must not see an older one.
-            tokio::time::sleep(LOOK).await;
-            wait_until(DRAIN, || published.live_calls.load(Ordering::Acquire) == 0).await;
-            control.post(Control::Shutdown).await;
-            wait_until(FAREWELL, || {
-                published.held_calls.load(Ordering::Acquire) == 0
-            })
-            .await;
-        };
+        // Counts are published often now: the first look must not see an older one.
+        tokio::time::sleep(LOOK).await;
         tokio::select! {
-            () = polite => {}
-            () = hurry => {}
+            () = wait_until(DRAIN, || published.live_calls.load(Ordering::Acquire) == 0) => {}
+            () = signals.end() => tracing::info!("ending the calls in progress"),
+        }
+        self.posts.control.post(Control::Shutdown).await;
+        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = wait_until(FAREWELL, || published.held_calls.load(Ordering::Acquire) == 0) => {}
+            () = signals.end() => {}
         }
         self.log(Kind::Process, "stopped").await;
         self.posts.control.post(Control::Stop).await;
@@ -305,6 +302,13 @@ impl House {
         self.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Nonces of the last run are stale after a restart.
+fn nonce_key() -> [u8; 32] {
+    let mut key = [0; 32];
+    system_rng().fill_bytes(&mut key);
+    key
 }
 
 /// Where plan and directory do not fit each other. Said, not refused: people move out while the plan names them, and

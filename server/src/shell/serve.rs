@@ -70,7 +70,7 @@ pub(crate) fn announce(house: &House) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Serves until told to end; a second signal while draining ends at once.
+/// Serves until told to end; a second signal while draining ends the calls at once.
 pub(crate) async fn run(mut house: House, signals: &mut Signals, config: Option<&Path>) {
     let mut follow = tokio::time::interval(FOLLOW);
     follow.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -94,5 +94,5 @@ pub(crate) async fn run(mut house: House, signals: &mut Signals, config: Option<
             () = end => break,
         }
     }
-    house.close(signals.end()).await;
+    house.close(signals).await;
 }

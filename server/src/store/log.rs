@@ -83,7 +83,7 @@ impl Store {
     pub async fn proven(&self, places: &[i64]) -> Result<Vec<Proven>, StoreError> {
         let places = serde_json::to_string(places).unwrap_or_default();
         // As bytes: a flipped bit may leave text that is not UTF-8, and must be found, not be an error.
-        let rows: Vec<(i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>)> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(
             "SELECT a.seq, CAST(a.hash AS BLOB), CAST(a.entry AS BLOB), CAST(b.hash AS BLOB) \
              FROM json_each(?) p JOIN audit a ON a.seq = p.value LEFT JOIN audit b ON b.seq = a.seq - 1 ORDER BY a.seq",
         )
@@ -91,19 +91,18 @@ impl Store {
         .fetch_all(&self.read)
         .await?;
         let hash = |bytes: Vec<u8>| ChainHash(bytes.try_into().unwrap_or([0; 32]));
-        let proven =
-            |(seq, own, entry, previous): (i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>)| Proven {
-                link: Link {
-                    seq: u64::try_from(seq).unwrap_or(0),
-                    hash: hash(own),
-                    canonical: String::from_utf8_lossy(&entry).into_owned(),
-                },
-                previous: if seq == 1 {
-                    Some(ChainHash::genesis(&self.site))
-                } else {
-                    previous.map(hash)
-                },
-            };
+        let proven = |(seq, own, entry, previous): Row| Proven {
+            link: Link {
+                seq: u64::try_from(seq).unwrap_or(0),
+                hash: hash(own),
+                canonical: String::from_utf8_lossy(&entry).into_owned(),
+            },
+            previous: if seq == 1 {
+                Some(ChainHash::genesis(&self.site))
+            } else {
+                previous.map(hash)
+            },
+        };
         Ok(rows.into_iter().map(proven).collect())
     }
 
@@ -131,6 +130,9 @@ impl Store {
         Ok(proven.into_iter().map(|grant| grant.link).collect())
     }
 }
+
+/// A record's place, hash and entry, and the hash before it.
+type Row = (i64, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
 
 /// Two partial indexes side by side; no entry is read.
 const OPEN_GRANTS: &str = "SELECT seq FROM audit AS g INDEXED BY audit_grants \

@@ -3,9 +3,13 @@
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test that starts the built binary"
 )]
+
+mod calls;
+mod ua;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -16,8 +20,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const PLAN: &str = include_str!("../../conf/plan.kdl");
-const HOLIDAYS: &str = include_str!("../../conf/holidays/cz.ics");
+const PLAN: &str = include_str!("../../../conf/plan.kdl");
+const HOLIDAYS: &str = include_str!("../../../conf/holidays/cz.ics");
 
 /// A serving process; killed when the test ends early.
 struct Server {
@@ -33,7 +37,7 @@ impl Drop for Server {
     }
 }
 
-fn write_house(dir: &Path, sip: &str) {
+fn write_house(dir: &Path, sip: &str, more: &str) {
     std::fs::create_dir_all(dir.join("holidays")).unwrap();
     std::fs::write(dir.join("plan.kdl"), PLAN).unwrap();
     std::fs::write(dir.join("holidays/cz.ics"), HOLIDAYS).unwrap();
@@ -41,7 +45,7 @@ fn write_house(dir: &Path, sip: &str) {
         "[site]\nname = \"elm-court\"\ndomains = [\"doorward.local\"]\n\
          [[listen]]\ntransport = \"udp\"\naddress = \"{sip}\"\n[[listen]]\ntransport = \"tcp\"\naddress = \"{sip}\"\n\
          [media]\nports = \"24000-27999\"\n[store]\npath = \"doorward.db\"\n[plan]\nfile = \"plan.kdl\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n"
+         [http]\nlisten = \"127.0.0.1:0\"\n{more}"
     );
     std::fs::write(dir.join("doorward.toml"), conf).unwrap();
 }
@@ -59,26 +63,40 @@ fn command(dir: &Path) -> Command {
 
 /// Starts a server on a free port and waits for its `ready`.
 fn serve(dir: &Path) -> Server {
+    serve_with(dir, "")
+}
+
+/// The same with more in its configuration.
+fn serve_with(dir: &Path, more: &str) -> Server {
     // A port that is free now may be taken the next moment: another is tried.
     for _ in 0..5 {
         let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
         let sip = probe.local_addr().unwrap().to_string();
         drop(probe);
-        write_house(dir, &sip);
-        let mut child = command(dir).spawn().unwrap();
-        let mut http = String::new();
-        for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
-            let line = line.unwrap();
-            if let Some(address) = line.strip_prefix("listening http ") {
-                http = address.to_owned();
-            }
-            if line == "ready" {
-                return Server { child, sip, http };
-            }
+        write_house(dir, &sip, more);
+        if let Some(server) = start(dir, &sip) {
+            return server;
         }
-        child.wait().unwrap();
     }
     panic!("the server did not get ready");
+}
+
+/// Starts a server of the house as it stands there; `None` when it ends before it is ready.
+fn start(dir: &Path, sip: &str) -> Option<Server> {
+    let mut child = command(dir).spawn().unwrap();
+    let mut http = String::new();
+    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(address) = line.strip_prefix("listening http ") {
+            http = address.to_owned();
+        }
+        if line == "ready" {
+            let sip = sip.to_owned();
+            return Some(Server { child, sip, http });
+        }
+    }
+    child.wait().unwrap();
+    None
 }
 
 fn signal(server: &Server, signal: Signal) {
@@ -184,7 +202,7 @@ fn a_taken_address_is_named_and_nothing_is_left_running() {
     let dir = tempfile::tempdir().unwrap();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    write_house(dir.path(), &address);
+    write_house(dir.path(), &address, "");
     let output = command(dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
