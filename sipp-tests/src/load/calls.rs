@@ -87,7 +87,7 @@ fn throughput(args: &LoadArgs, building: &Building, rows: &mut Vec<Row>) -> Resu
 }
 
 fn latency(args: &LoadArgs, building: &Building, rows: &mut Vec<Row>) -> Result<()> {
-    let mut house = House::register(building)?;
+    let mut house = House::register(building, 0)?;
     let (mut invite, mut answer) = (Vec::new(), Vec::new());
     for _ in 0..args.latency_calls {
         let call = house.call(Codec::Pcmu, Codec::Pcmu)?;

@@ -16,7 +16,7 @@ use crate::building::Building;
 const TICK: Duration = Duration::from_millis(20);
 
 pub fn measure(args: &LoadArgs, building: &Building, rows: &mut Vec<Row>) -> Result<()> {
-    let mut house = House::register(building)?;
+    let mut house = House::register(building, 1_000_000)?;
     let pid = building.pid();
     let memory = cost::memory(pid);
     let calls = calls(&mut house, args.media_calls, Codec::Pcmu, Codec::Pcmu)?;
