@@ -88,13 +88,21 @@ impl Story {
             self.dropped = self.dropped.saturating_add(1);
         }
         let line = match line {
+            Line::In { from, what } => Line::In {
+                from,
+                what: short(what),
+            },
+            Line::Out { to, what } => Line::Out {
+                to,
+                what: short(what),
+            },
             Line::Plan { what, source } => Line::Plan {
-                what: masked(what),
+                what: masked(short(what)),
                 source,
             },
-            Line::Call(what) => Line::Call(masked(what)),
-            Line::Unlock(what) => Line::Unlock(masked(what)),
-            other => other,
+            Line::Call(what) => Line::Call(masked(short(what))),
+            Line::Media(what) => Line::Media(short(what)),
+            Line::Unlock(what) => Line::Unlock(masked(short(what))),
         };
         let at = self
             .start
@@ -105,6 +113,16 @@ impl Story {
     /// The lines, oldest first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
+    }
+}
+
+/// Longest line, characters: a peer may name a method as long as a message.
+const LINE: usize = 200;
+
+fn short(text: String) -> String {
+    match text.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
@@ -180,6 +198,21 @@ impl fmt::Display for Story {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_cannot_make_a_line_as_long_as_it_likes() {
+        #[expect(clippy::disallowed_methods, reason = "one origin for the test")]
+        let start = Instant::now();
+        let mut story = Story::new("c1".to_owned(), start, 12);
+        story.push(
+            start,
+            Line::In {
+                from: "lobby".to_owned(),
+                what: "É".repeat(60_000),
+            },
+        );
+        assert!(story.to_string().len() < 600);
+    }
 
     #[test]
     fn numbers_are_cut_short_and_nothing_else() {

@@ -8,7 +8,7 @@ use sip_proxy::{Dialog, Flow, HeaderName, Message, Method as Verb, OutgoingRespo
 use super::B2bua;
 use crate::Now;
 use crate::buzz::{Buzz, BuzzError};
-use crate::call::{Party, is_sdp};
+use crate::call::{Party, is_sdp, unsupported_options};
 use crate::site::Effect;
 use crate::unlock::{Evidence, Request};
 
@@ -60,6 +60,12 @@ impl B2bua {
         let Ok(buzz) = action else {
             return self.answer(tx, OutgoingResponse::new(400));
         };
+        let unsupported = unsupported_options(message);
+        if !unsupported.is_empty() {
+            let response =
+                OutgoingResponse::new(420).with_header(HeaderName::Unsupported, unsupported);
+            return self.answer(tx, response);
+        }
         // A door that does not exist is denied by the policy, in the same words as one without the right.
         let door = self
             .site

@@ -28,7 +28,7 @@ impl B2bua {
                     self.answer(tx, OutgoingResponse::new(487));
                 }
             }
-            sip_proxy::Output::Ack { tx, message, .. } => self.ack(now, tx, message),
+            sip_proxy::Output::Ack { tx, message, flow } => self.ack(now, tx, message, &flow),
             sip_proxy::Output::AckMissing { tx } => self.ack_missing(now, tx),
             sip_proxy::Output::Response { tx, message, flow } => match call_of(tx) {
                 0 => self.station_answered(now, tx, &message, &flow),
@@ -41,7 +41,9 @@ impl B2bua {
         }
     }
 
-    fn ack(&mut self, now: Now, tx: Option<ServerTx>, message: Message) {
+    /// ACK to a 2xx of ours. It must be of the dialog, and one that bears the answer, which says where the sound goes,
+    /// must come from where the dialog's requests come from: nobody can be asked to log in for an ACK.
+    fn ack(&mut self, now: Now, tx: Option<ServerTx>, message: Message, flow: &Flow) {
         if let Some(tx) = tx
             && self.end_buzz_dialog(tx)
         {
@@ -50,7 +52,23 @@ impl B2bua {
         let Some((number, index)) = message.to_tag().and_then(parse_tag) else {
             return;
         };
-        self.run(now, number, CallInput::Ack { index, message });
+        let known = self.calls.get(&number).and_then(|call| call.peek(index));
+        let genuine = known.is_some_and(|leg| {
+            let answers = leg.unacked.is_some_and(|(_, wants_answer)| wants_answer);
+            let ours = leg
+                .dialog
+                .as_ref()
+                .is_some_and(|dialog| dialog.matches(&message));
+            ours && (!answers || leg.flow.remote.ip() == flow.remote.ip())
+        });
+        if genuine {
+            return self.run(now, number, CallInput::Ack { index, message });
+        }
+        self.counters.unknown_dialog += 1;
+        if let Some(tx) = tx {
+            // The transaction waits for no other ACK now: without an answer that can be trusted the call ends.
+            self.run(now, number, CallInput::AckMissing { tx });
+        }
     }
 
     fn ack_missing(&mut self, now: Now, tx: ServerTx) {

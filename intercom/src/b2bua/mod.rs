@@ -22,7 +22,7 @@ use sip_proxy::{BindingChange, ClientTx, ConnectionId, Endpoint, Location, Regis
 use crate::Now;
 use crate::accounts::Accounts;
 use crate::audit::{Journal, Kind};
-use crate::call::{Call, CallInput};
+use crate::call::{Call, CallInput, Party};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
 use crate::lease::Leases;
@@ -379,11 +379,18 @@ impl B2bua {
         let cut: Vec<u64> = self
             .calls
             .iter()
-            .filter(|(_, call)| call.parties().any(|user| self.site.party(user).is_none()))
+            .filter(|(_, call)| {
+                let stays = |party: &Party| self.site.party(&party.user).as_ref() == Some(party);
+                !call.parties().all(stays)
+            })
             .map(|(number, _)| *number)
             .collect();
         for number in cut {
             self.run(now, number, CallInput::End(EndReason::Revoked));
+        }
+        let ringing: Vec<u64> = self.ringing.iter().copied().collect();
+        for number in ringing {
+            self.run(now, number, CallInput::Reloaded);
         }
     }
 

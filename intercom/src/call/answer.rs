@@ -46,6 +46,10 @@ impl Call {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
+        if site.party(&branch.leg.party.user).as_ref() != Some(&branch.leg.party) {
+            // Revoked while it rang, or somebody else's device by now.
+            return self.reject_winner(site, now, at, message, EndReason::Revoked.header());
+        }
         let Ok(dialog) = Dialog::from_response(&branch.request, message, branch.leg.flow) else {
             // A 2xx without tag or Contact cannot be ACKed to anywhere: as if it had not been sent.
             return self.branch_over(site, now, at, RingOutcome::Unreachable);
@@ -57,11 +61,8 @@ impl Call {
             .map(|negotiation| negotiation.receive_answer(&answer));
         if let Some(Err(error)) = taken {
             self.note(now, Line::Media(format!("answer refused: {error}")));
-            let mut branch = self.branches.swap_remove(at);
-            branch.reason = Some("SIP;cause=488;text=\"Answer not acceptable\"");
-            let (step, member) = (branch.step, branch.member);
-            self.lose(site, now, branch, message);
-            return self.member_lost(site, now, step, member, RingOutcome::Unreachable);
+            let reason = "SIP;cause=488;text=\"Answer not acceptable\"";
+            return self.reject_winner(site, now, at, message, reason);
         }
         let mut branch = self.branches.swap_remove(at);
         let to = branch.leg.party.device.clone();
@@ -102,6 +103,22 @@ impl Call {
             joined: false,
         }));
         self.answer_caller(site, now);
+    }
+
+    /// A 2xx that must not win: acknowledged, hung up, and for its member as if it had not come.
+    fn reject_winner(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        at: usize,
+        message: &Message,
+        reason: &'static str,
+    ) {
+        let mut branch = self.branches.swap_remove(at);
+        branch.reason = Some(reason);
+        let (step, member) = (branch.step, branch.member);
+        self.lose(site, now, branch, message);
+        self.member_lost(site, now, step, member, RingOutcome::Unreachable);
     }
 
     /// 200 to the caller with the answer to its offer, or with our offer when it made none.

@@ -7,6 +7,7 @@ use sip_proxy::{ClientTx, Dialog, FailCause, Message, OutgoingRequest};
 use super::call::{Call, Phase};
 use super::leg::Leg;
 use crate::Now;
+use crate::cdr::EndReason;
 use crate::site::Site;
 use crate::story::Line;
 
@@ -217,7 +218,23 @@ impl Call {
         );
     }
 
-    /// Cancels all live branches, but the one of `except`.
+    /// Stops ringing whoever has no account any more.
+    pub(crate) fn cancel_revoked(&mut self, site: &mut Site, now: Now) {
+        for at in 0..self.branches.len() {
+            let Some(branch) = self.branches.get(at) else {
+                break;
+            };
+            let stays = site.party(&branch.leg.party.user).as_ref() == Some(&branch.leg.party);
+            if stays || branch.state == BranchState::Cancelling {
+                continue;
+            }
+            let (step, member) = (branch.step, branch.member);
+            self.cancel_branch(site, now, at, EndReason::Revoked.header());
+            self.member_lost(site, now, step, member, RingOutcome::Unreachable);
+        }
+    }
+
+    /// Cancels all live branches.
     pub(crate) fn cancel_branches(&mut self, site: &mut Site, now: Now, reason: &'static str) {
         for at in 0..self.branches.len() {
             self.cancel_branch(site, now, at, reason);

@@ -48,6 +48,8 @@ pub(crate) enum CallInput {
     CallerGone,
     /// The person is revoked, or the server stops.
     End(EndReason),
+    /// Plan, directory or accounts are new.
+    Reloaded,
     /// A deadline passed.
     Timeout,
 }
@@ -199,6 +201,7 @@ impl Call {
                 }
             }
             CallInput::End(reason) => self.finish(site, now, reason, 503),
+            CallInput::Reloaded => self.cancel_revoked(site, now),
             CallInput::Timeout => {}
         }
         self.timers(site, now);
@@ -423,13 +426,13 @@ impl Call {
         }
     }
 
-    /// The accounts of the people in the call.
-    pub(crate) fn parties(&self) -> impl Iterator<Item = &str> {
+    /// Those who talk, or want to.
+    pub(crate) fn parties(&self) -> impl Iterator<Item = &Party> {
         let winner = match &self.phase {
-            Phase::Talking(talk) => Some(talk.winner.party.user.as_str()),
+            Phase::Talking(talk) => Some(&talk.winner.party),
             _ => None,
         };
-        [self.caller.party.user.as_str()].into_iter().chain(winner)
+        [&self.caller.party].into_iter().chain(winner)
     }
 
     /// Whether a 2xx of ours in transaction `tx` waits for its ACK.
@@ -449,7 +452,8 @@ impl Call {
             } else {
                 &self.caller
             };
-            let party = found == door && person.party.device == device && !person.flags.held;
+            let party =
+                found == door && person.party.device == device && !person.flags.held && talk.joined;
             return if party {
                 LegState::Answered
             } else {

@@ -33,6 +33,7 @@ use sip_proxy::endpoint::ClientTx;
 pub(crate) use call::{Arrival, Call, CallInput, is_sdp};
 pub(crate) use leg::Party;
 pub(crate) use offer::{ALLOW, SUPPORTED};
+pub(crate) use route::unsupported_options;
 
 /// Legs of one call are numbered within this many bits of a [`LegId`].
 const LEG_BITS: u32 = 12;

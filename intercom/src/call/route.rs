@@ -231,7 +231,7 @@ fn hops(message: &Message) -> u8 {
 }
 
 /// Required extensions we do not have (RFC 3261 §8.2.2.3).
-fn unsupported_options(message: &Message) -> String {
+pub(crate) fn unsupported_options(message: &Message) -> String {
     let known = ["path", "outbound"];
     let missing: Vec<&str> = message
         .values(&HeaderName::Require)

@@ -521,7 +521,8 @@ impl Call {
             return false;
         };
         let held = self.peek(index).is_none_or(|leg| leg.flags.held);
-        if door_leg == index || held {
+        let joined = matches!(&self.phase, Phase::Talking(talk) if talk.joined);
+        if door_leg == index || held || !joined {
             return false;
         }
         let name = self.party_name(index);

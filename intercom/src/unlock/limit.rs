@@ -1,11 +1,13 @@
-//! At most n unlocks a minute and door: more is an alarm, not an opening.
+//! At most n a minute: unlocks of a door (more is an alarm, not an opening), refusals of an actor in the log (more are
+//! one alarm, so that nobody who may log in fills the disk).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Times of the granted unlocks of the last minute, by door. Bounded by the number of doors in the plan × the limit.
+/// Times of what was admitted in the last minute, by door or actor. Bounded by the doors of the plan, or the devices of
+/// the directory, × the limit.
 #[derive(Debug)]
 pub(super) struct RateLimit {
     per_minute: usize,

@@ -66,6 +66,9 @@ pub struct World<'a> {
 /// How far civil time may step back before schedules stop being trusted.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_secs(2);
 
+/// Refusals of one actor written to the log a minute.
+const REFUSALS: usize = 60;
+
 /// First presses that may wait for their second at once; beyond it the oldest is forgotten.
 const FIRST_PRESSES: usize = 256;
 
@@ -82,6 +85,10 @@ pub struct Unlocks {
     pulses: BTreeMap<(String, String), Instant>,
     first_presses: BTreeMap<FirstPress, Instant>,
     rate: RateLimit,
+    /// Refusals written to the log, by actor.
+    refusals: RateLimit,
+    /// Alarms for more of them, by actor.
+    flooding: RateLimit,
     high_water: Timestamp,
 }
 
@@ -91,6 +98,8 @@ impl Unlocks {
     pub fn new(config: Config, high_water: Option<Timestamp>) -> Self {
         Self {
             rate: RateLimit::new(config.per_door_per_minute),
+            refusals: RateLimit::new(REFUSALS),
+            flooding: RateLimit::new(1),
             config,
             intents: BTreeMap::new(),
             by_record: BTreeMap::new(),
@@ -130,23 +139,15 @@ impl Unlocks {
     pub fn request(&mut self, world: &mut World<'_>, request: Request) {
         let now = world.now;
         if now.civil.duration_since(self.high_water) < -CLOCK_SLACK {
-            alarm(
-                world,
-                &request,
-                "the clock went backwards: schedules are not trusted",
-            );
-            return refuse(
-                world,
-                request,
-                BuzzResult::Denied,
-                None,
-                "the clock went backwards",
-            );
+            let why = "the clock went backwards: schedules are not trusted";
+            return self.refuse(world, request, BuzzResult::Denied, None, why, true);
         }
         self.high_water = self.high_water.max(now.civil);
         let (rule, output) = match judge(world, &request) {
             Ok(granted) => granted,
-            Err((result, rule, why)) => return refuse(world, request, result, rule, &why),
+            Err((result, rule, why)) => {
+                return self.refuse(world, request, result, rule, &why, false);
+            }
         };
         if (output.two_step || request.two_step)
             && !self.second_press(now.mono, &request, &output.name)
@@ -180,16 +181,40 @@ impl Unlocks {
             return;
         }
         if self.intents.len() >= self.config.intents || !self.rate.admit(now.mono, &request.door) {
-            alarm(world, &request, "too many unlocks");
-            return refuse(
-                world,
-                request,
-                BuzzResult::Denied,
-                Some(rule),
-                "too many unlocks of this door within a minute",
-            );
+            let why = "too many unlocks of this door within a minute";
+            return self.refuse(world, request, BuzzResult::Denied, Some(rule), why, true);
         }
         self.grant(world, request, rule, output);
+    }
+
+    /// Answers a request that is refused, and records it; an actor's refusals beyond [`REFUSALS`] a minute are one alarm.
+    fn refuse(
+        &mut self,
+        world: &mut World<'_>,
+        request: Request,
+        result: BuzzResult,
+        rule: Option<String>,
+        why: &str,
+        alarming: bool,
+    ) {
+        let now = world.now.mono;
+        let output = request.output.clone();
+        let done = Done {
+            rule,
+            detail: Some(why.to_owned()),
+            ..done(request, output, result)
+        };
+        if self.refusals.admit(now, &done.request.who) {
+            if alarming {
+                alarm(world, &done.request, why);
+            }
+            return finish(world, Decision::Denied, done);
+        }
+        if self.flooding.admit(now, &done.request.who) {
+            let what = "too many refusals within a minute: not all are recorded";
+            alarm(world, &done.request, what);
+        }
+        world.out.push(Effect::Done(Box::new(done)));
     }
 
     /// Writes the granted record; the relay waits for its commit.
@@ -494,22 +519,6 @@ fn finish(world: &mut World<'_>, decision: Decision, done: Done) {
     let record = world.journal.record(entry);
     world.out.push(Effect::Record(record));
     world.out.push(Effect::Done(Box::new(done)));
-}
-
-fn refuse(
-    world: &mut World<'_>,
-    request: Request,
-    result: BuzzResult,
-    rule: Option<String>,
-    why: &str,
-) {
-    let output = request.output.clone();
-    let done = Done {
-        rule,
-        detail: Some(why.to_owned()),
-        ..done(request, output, result)
-    };
-    finish(world, Decision::Denied, done);
 }
 
 fn alarm(world: &mut World<'_>, request: &Request, what: &str) {

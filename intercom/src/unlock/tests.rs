@@ -378,6 +378,24 @@ fn too_many_unlocks_of_a_door_are_an_alarm() {
     assert_eq!(bench.waiting_records().len(), 1);
 }
 
+#[test]
+fn refusals_of_one_actor_fill_no_log_and_silence_no_other() {
+    let mut bench = Bench::new();
+    for _ in 0..500 {
+        bench.press("lobby", None, LegState::Answered);
+    }
+    let denied = (Kind::Unlock, Some(Decision::Denied));
+    let count = |bench: &Bench, kind| bench.kinds().iter().filter(|k| **k == kind).count();
+    assert_eq!(bench.results().len(), 500, "each is answered");
+    assert_eq!(count(&bench, denied), 60);
+    assert_eq!(count(&bench, (Kind::Alarm, None)), 1);
+    bench.press("desk-1", None, LegState::Rung);
+    assert_eq!(count(&bench, denied), 61);
+    bench.pass(Duration::from_secs(60));
+    bench.press("lobby", None, LegState::Answered);
+    assert_eq!(count(&bench, denied), 62);
+}
+
 proptest! {
     /// Whatever presses, commits, failures, outcomes, revocations and time do: a relay is driven only for an intent whose
     /// granted record was committed, and at most once an attempt.

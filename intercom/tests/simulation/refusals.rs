@@ -389,3 +389,73 @@ fn a_registered_device_is_never_silenced_at_home() {
     assert_eq!(last(&building, "lobby"), 200);
     building.check_quiet();
 }
+
+/// An answer that comes before the lobby's own ACK of a late offer; where the sound then goes to the lobby.
+fn forged_ack(seed: u64, from: Option<&str>, overheard: bool) -> (Building, Vec<std::net::IpAddr>) {
+    let mut building = Building::ready(seed);
+    building.ua("desk-1").policy = Policy::Answer(SECOND);
+    building.act("lobby", |ua, now| ua.call(now, "desk", false, &[]));
+    building.until("answered", 5 * SECOND, |b| b.find("lobby").finals == [200]);
+    let dialog = building.find("lobby").calls[0].dialog.clone().unwrap();
+    let from = from.map_or(building.find("lobby").addr, |from| from.parse().unwrap());
+    let sdp = crate::building::ua::sdp("10.0.1.8:5060".parse().unwrap(), 8, "sendrecv");
+    let tag = match dialog.remote_tag.rsplit_once('.') {
+        Some((head, _)) if !overheard => format!("{head}.0000000000000000"),
+        _ => dialog.remote_tag.clone(),
+    };
+    let text = format!(
+        "ACK sip:doorward@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKforged\r\n\
+         Max-Forwards: 70\r\nFrom: {};tag={}\r\nTo: {};tag={tag}\r\nCall-ID: {}\r\nCSeq: {} ACK\r\n\
+         Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{}",
+        dialog.local,
+        dialog.local_tag,
+        dialog.remote,
+        dialog.call_id,
+        dialog.local_cseq,
+        sdp.len(),
+        String::from_utf8_lossy(&sdp),
+    );
+    building.inject(from, text);
+    building.run(SECOND);
+    assert_eq!(building.b2bua.counters().unknown_dialog, 1);
+    let opened = building
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            media_bridge::Command::Open { config, .. } => Some(config.remote_rtp.ip()),
+            _ => None,
+        })
+        .collect();
+    (building, opened)
+}
+
+#[test]
+fn a_forged_ack_does_not_say_where_the_sound_goes() {
+    // A guessed tag, even with the door's own address: as if it had not come.
+    let (mut building, opened) = forged_ack(73, None, false);
+    let lobby = building.find("lobby").addr.ip();
+    assert!(opened.contains(&lobby), "{opened:?}");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+    // An overheard dialog from elsewhere: the call ends rather than go there.
+    let (mut building, opened) = forged_ack(75, Some("10.0.1.8:5060"), true);
+    assert!(opened.is_empty(), "{opened:?}");
+    assert_eq!(building.b2bua.live_calls(), 0);
+    building.check_quiet();
+}
+
+#[test]
+fn who_is_revoked_while_it_rings_rings_no_more_and_cannot_answer() {
+    let mut building = Building::ready(74);
+    building.ua("desk-2").policy = Policy::Answer(5 * SECOND);
+    building.act("lobby", |ua, now| ua.call(now, "desk", true, &[]));
+    building.run(2 * SECOND);
+    building.revoke("desk-1");
+    building.run(SECOND);
+    let log = &building.find("desk-1").log;
+    assert!(log.iter().any(|line| line.contains("revoked")), "{log:?}");
+    building.run(4 * SECOND);
+    assert!(building.find("desk-2").is_up(), "the others ring on");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}

@@ -509,6 +509,37 @@ impl Building {
         Some((at, Some(self.wires.to_device(at, flow.remote))))
     }
 
+    /// Takes a device out of the directory.
+    pub(crate) fn revoke(&mut self, device: &str) {
+        let all = directory();
+        let devices = all.devices().values().filter(|found| found.id != device);
+        let directory = Directory::new(
+            all.units().values().cloned(),
+            all.people().values().cloned(),
+            devices.cloned(),
+        );
+        let (plan, accounts) = (Arc::clone(&self.plan), Arc::clone(&self.accounts));
+        self.feed(Input::Reload {
+            plan,
+            directory: directory.into(),
+            accounts,
+        });
+    }
+
+    /// A datagram from an address of the caller's choosing.
+    pub(crate) fn inject(&mut self, from: SocketAddr, text: String) {
+        let flow = Flow {
+            transport: Transport::Udp,
+            local: self.server,
+            remote: from,
+            connection: None,
+        };
+        self.feed(Input::Received {
+            flow,
+            bytes: text.into(),
+        });
+    }
+
     /// All connections of a device end, as by a power cut or a NAT that forgot.
     pub(crate) fn cut(&mut self, device: &str) {
         let at = self.index[device];
