@@ -66,16 +66,10 @@ CREATE TABLE cdr (
     caller     TEXT NOT NULL,
     dialled    TEXT NOT NULL,
     outcome    TEXT NOT NULL,
-    record     TEXT NOT NULL                    -- the whole CDR as JSON
+    record     TEXT NOT NULL,                   -- the whole CDR as JSON
+    story      TEXT NOT NULL                    -- its lines
 ) STRICT;
 CREATE INDEX cdr_by_start ON cdr (started_at);
-
-CREATE TABLE story (
-    call TEXT    NOT NULL,
-    n    INTEGER NOT NULL,
-    line TEXT    NOT NULL,
-    PRIMARY KEY (call, n)
-) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit (
     seq   INTEGER PRIMARY KEY,

@@ -308,9 +308,12 @@ async fn a_call_is_found_by_an_unambiguous_beginning() {
     let house = House::new();
     let store = house.open().await;
     let story = ["0.0 s  INVITE".to_owned(), "0.1 s  ring".to_owned()];
-    store.save_call(&call("7f3a01", 100), &story).await.unwrap();
-    store.save_call(&call("7f3b02", 200), &[]).await.unwrap();
-    store.save_call(&call("7f", 300), &[]).await.unwrap();
+    let calls = [
+        (call("7f3a01", 100), story.join("\n")),
+        (call("7f3b02", 200), String::new()),
+        (call("7f", 300), String::new()),
+    ];
+    store.save_calls(&calls).await.unwrap();
     let (found, told) = store.call("7f3a").await.unwrap().unwrap();
     assert_eq!((found, told), (call("7f3a01", 100), story.to_vec()));
     assert!(

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use intercom::{Cdr, Now, Story};
+use intercom::{Cdr, Now};
 use sip_proxy::location::{Binding, BindingChange};
 use sip_proxy::{Flow, Transport};
 use tokio::sync::mpsc;
@@ -14,8 +14,11 @@ use crate::metrics::Metrics;
 use crate::signalling::Behind;
 use crate::store::{BindingRow, BindingWrite, CallRow, Store};
 
-/// Registrations written in one transaction at most.
+/// What is written in one transaction at most.
 const BATCH: usize = 512;
+/// How long the first of a batch waits for others. A killed process loses this much; a transaction each would cost
+/// more than the call it tells of.
+const GATHER: Duration = Duration::from_millis(50);
 /// Records whose story has not come yet. Overflow rule: the oldest is written without one.
 const UNPAIRED: usize = 256;
 
@@ -34,8 +37,9 @@ pub(crate) async fn write(
 ) {
     let mut unpaired: VecDeque<Box<Cdr>> = VecDeque::new();
     let mut bindings: Vec<BindingWrite> = Vec::new();
+    let mut calls: Vec<(CallRow, String)> = Vec::new();
     let mut batch = Vec::with_capacity(BATCH);
-    while items.recv_many(&mut batch, BATCH).await > 0 {
+    while gather(&mut items, &mut batch).await {
         for item in batch.drain(..) {
             match item {
                 Behind::Bindings(now, changes) => {
@@ -50,48 +54,59 @@ pub(crate) async fn write(
                     if unpaired.len() > UNPAIRED
                         && let Some(cdr) = unpaired.pop_front()
                     {
-                        save_call(&store, &cdr, &[]).await;
+                        calls.push((call_row(&cdr), String::new()));
                     }
                 }
                 Behind::Story(story) => {
-                    let Some(place) = unpaired.iter().position(|cdr| cdr.call == story.call) else {
+                    let place = unpaired.iter().position(|cdr| cdr.call == story.call);
+                    let Some(cdr) = place.and_then(|place| unpaired.remove(place)) else {
                         continue;
                     };
-                    let Some(cdr) = unpaired.remove(place) else {
-                        continue;
-                    };
-                    let lines = lines(&story);
-                    save_call(&store, &cdr, &lines).await;
-                    if let Some(watcher) = &watcher {
-                        // Whoever watches too slowly misses a call; the store has it.
-                        let _ = watcher.try_send(Ended {
-                            story: Arc::new(lines),
-                        });
-                    }
+                    calls.push((call_row(&cdr), story.to_string()));
                 }
             }
         }
-        if !bindings.is_empty() {
-            if let Err(error) = store.save_bindings(&bindings).await {
-                tracing::error!(%error, lost = bindings.len(), "registrations could not be written");
-            }
-            bindings.clear();
+        save(&store, &mut bindings, &mut calls, watcher.as_ref()).await;
+    }
+    calls.extend(unpaired.iter().map(|cdr| (call_row(cdr), String::new())));
+    save(&store, &mut bindings, &mut calls, None).await;
+}
+
+/// Waits for the first item and then a moment for those that follow; `false` when nothing will come any more.
+async fn gather(items: &mut mpsc::Receiver<Behind>, batch: &mut Vec<Behind>) -> bool {
+    if items.recv_many(batch, BATCH).await == 0 {
+        return false;
+    }
+    let more = async { while batch.len() < BATCH && items.recv_many(batch, BATCH).await > 0 {} };
+    // The time being over is how most batches end.
+    let _ = tokio::time::timeout(GATHER, more).await;
+    true
+}
+
+async fn save(
+    store: &Store,
+    bindings: &mut Vec<BindingWrite>,
+    calls: &mut Vec<(CallRow, String)>,
+    watcher: Option<&mpsc::Sender<Ended>>,
+) {
+    if !bindings.is_empty()
+        && let Err(error) = store.save_bindings(bindings).await
+    {
+        tracing::error!(%error, lost = bindings.len(), "registrations could not be written");
+    }
+    bindings.clear();
+    if !calls.is_empty()
+        && let Err(error) = store.save_calls(calls).await
+    {
+        tracing::error!(%error, lost = calls.len(), "call records could not be written");
+    }
+    for (_, story) in calls.drain(..) {
+        if let Some(watcher) = watcher {
+            let story = Arc::new(story.lines().map(str::to_owned).collect());
+            // Whoever watches too slowly misses a call; the store has it.
+            let _ = watcher.try_send(Ended { story });
         }
     }
-    for cdr in unpaired {
-        save_call(&store, &cdr, &[]).await;
-    }
-}
-
-async fn save_call(store: &Store, cdr: &Cdr, story: &[String]) {
-    let row = call_row(cdr);
-    if let Err(error) = store.save_call(&row, story).await {
-        tracing::error!(%error, call = %row.call, "call record could not be written");
-    }
-}
-
-fn lines(story: &Story) -> Vec<String> {
-    story.to_string().lines().map(str::to_owned).collect()
 }
 
 fn observe(metrics: &Metrics, cdr: &Cdr) {

@@ -26,6 +26,8 @@ use super::{Store, StoreError};
 
 /// Links read at once when the chain is walked.
 const PAGE: u32 = 1_000;
+/// How long a record that nobody waits for waits for others to share its commit.
+const GATHER: Duration = Duration::from_millis(20);
 /// Pause before records that could not be written are tried again.
 pub(crate) const RETRY: Duration = Duration::from_millis(200);
 /// How often a database that failed is asked again while there is nothing to write.
@@ -178,7 +180,13 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
             if self.kept.is_empty() {
                 let failing = self.failing.load(Ordering::Relaxed);
                 match tokio::time::timeout(PROBE, records.recv()).await {
-                    Ok(Some(record)) => self.kept.push_back(record),
+                    Ok(Some(record)) => {
+                        let urgent = record.durable;
+                        self.kept.push_back(record);
+                        if !urgent {
+                            self.gather(&mut records).await;
+                        }
+                    }
                     Ok(None) => break,
                     // With nothing to write, an empty transaction tells whether the database is back.
                     Err(_) if failing => {}
@@ -217,6 +225,25 @@ impl<F: FnMut(Acknowledged)> Writer<F> {
             }
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    /// Nobody waits for what is kept: others may share its commit, until one comes that somebody waits for.
+    async fn gather(&mut self, records: &mut mpsc::Receiver<Record>) {
+        let kept = &mut self.kept;
+        let batch = self.settings.batch;
+        let more = async {
+            while kept.len() < batch
+                && let Some(record) = records.recv().await
+            {
+                let urgent = record.durable;
+                kept.push_back(record);
+                if urgent {
+                    break;
+                }
+            }
+        };
+        // The time being over is how most gatherings end.
+        let _ = tokio::time::timeout(GATHER, more).await;
     }
 
     fn take(&mut self, records: &mut mpsc::Receiver<Record>) {

@@ -25,36 +25,28 @@ pub struct CallRow {
 }
 
 impl Store {
-    /// Writes a call and its story together, behind (no fsync). The same call again replaces what was there.
+    /// Writes calls, each with the lines of its story, in one transaction, behind (no fsync). The same call again
+    /// replaces what was there.
     ///
     /// # Errors
-    /// When the database cannot be written.
-    pub async fn save_call(&self, call: &CallRow, story: &[String]) -> Result<(), StoreError> {
+    /// When the database fails: then none of them is written.
+    pub async fn save_calls(&self, calls: &[(CallRow, String)]) -> Result<(), StoreError> {
         let mut tx = self.behind.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO cdr (call, started_at, ended_at, caller, dialled, outcome, record) \
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&call.call)
-        .bind(call.started.as_microsecond())
-        .bind(call.ended.as_microsecond())
-        .bind(&call.caller)
-        .bind(&call.dialled)
-        .bind(&call.outcome)
-        .bind(&call.record)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query("DELETE FROM story WHERE call = ?")
+        for (call, story) in calls {
+            sqlx::query(
+                "INSERT OR REPLACE INTO cdr (call, started_at, ended_at, caller, dialled, outcome, record, story) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            )
             .bind(&call.call)
+            .bind(call.started.as_microsecond())
+            .bind(call.ended.as_microsecond())
+            .bind(&call.caller)
+            .bind(&call.dialled)
+            .bind(&call.outcome)
+            .bind(&call.record)
+            .bind(story)
             .execute(&mut *tx)
             .await?;
-        for (n, line) in story.iter().enumerate() {
-            sqlx::query("INSERT INTO story (call, n, line) VALUES (?, ?, ?)")
-                .bind(&call.call)
-                .bind(i64::try_from(n).unwrap_or(i64::MAX))
-                .bind(line)
-                .execute(&mut *tx)
-                .await?;
         }
         tx.commit().await?;
         Ok(())
@@ -95,11 +87,11 @@ impl Store {
             return Ok(None);
         }
         let call = first.row()?;
-        let story = sqlx::query_scalar("SELECT line FROM story WHERE call = ? ORDER BY n")
+        let story: String = sqlx::query_scalar("SELECT story FROM cdr WHERE call = ?")
             .bind(&call.call)
-            .fetch_all(&self.read)
+            .fetch_one(&self.read)
             .await?;
-        Ok(Some((call, story)))
+        Ok(Some((call, story.lines().map(str::to_owned).collect())))
     }
 }
 
