@@ -506,7 +506,7 @@ impl Building {
             return Some((self.wires.get(id)?.device, Some(id)));
         }
         let at = self.uas.iter().position(listens)?;
-        Some((at, Some(self.wires.to_device(at, flow.remote))))
+        Some((at, Some(self.wires.dial(at, flow.remote))))
     }
 
     /// Takes a device out of the directory.
@@ -555,7 +555,7 @@ impl Building {
             for bytes in std::mem::take(&mut self.uas[at].sent) {
                 let stream = self.uas[at].transport.is_stream();
                 let ip = self.uas[at].addr.ip();
-                let wire = stream.then(|| self.wires.from_device(at, ip).0);
+                let wire = stream.then(|| self.wires.by_device(at, ip).0);
                 for delay in self.link.carry() {
                     self.later(delay, Happening::ToServer(at, bytes.clone(), wire));
                 }

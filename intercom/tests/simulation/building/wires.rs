@@ -29,7 +29,7 @@ impl Wires {
     }
 
     /// What a device sends by: the connection it has, else a new one from a port of the moment.
-    pub(crate) fn from_device(&mut self, device: usize, ip: IpAddr) -> (ConnectionId, Wire) {
+    pub(crate) fn by_device(&mut self, device: usize, ip: IpAddr) -> (ConnectionId, Wire) {
         let found = self
             .open
             .iter()
@@ -46,7 +46,7 @@ impl Wires {
     }
 
     /// The machine sends to `remote` without naming a connection.
-    pub(crate) fn to_device(&mut self, device: usize, remote: SocketAddr) -> ConnectionId {
+    pub(crate) fn dial(&mut self, device: usize, remote: SocketAddr) -> ConnectionId {
         let found = self.open.iter().find(|(_, wire)| wire.remote == remote);
         if let Some((id, _)) = found {
             return *id;
