@@ -35,8 +35,10 @@ use phone::{Account, Phone};
 /// # Errors
 /// When the server cannot start.
 pub fn run(args: DemoArgs) -> anyhow::Result<bool> {
-    crate::shell::prepare("warn");
-    crate::shell::runtime()?.block_on(demo(args))
+    let log = crate::shell::prepare("warn")?;
+    let good = crate::shell::runtime()?.block_on(demo(args));
+    log.close();
+    good
 }
 
 async fn demo(args: DemoArgs) -> anyhow::Result<bool> {

@@ -215,8 +215,12 @@ impl House {
             Ok(stations) => stations,
             Err(error) => {
                 tracing::error!(%error, "reload refused, the old plan stays");
+                self.log(Kind::Reload, "refused: the stations' HTTP").await;
                 return;
             }
+        };
+        let Some(snapshot) = self.snapshot().await else {
+            return;
         };
         if fresh.conf.listeners != self.conf.listeners || fresh.conf.media != self.conf.media {
             tracing::warn!("listeners and media addresses change only with a restart");
@@ -225,7 +229,7 @@ impl House {
         self.posts.control.post(speech).await;
         self.plan = fresh.plan;
         self.stations.store(Arc::new(stations));
-        if self.refresh().await {
+        if self.put(snapshot).await {
             let version = self.plan.version().to_owned();
             tracing::info!(plan = version, "reloaded");
             self.log(Kind::Reload, &format!("plan {version}")).await;
@@ -236,7 +240,9 @@ impl House {
     pub(crate) async fn follow(&mut self) {
         match self.store.generation().await {
             Ok(generation) if generation != self.generation => {
-                if self.refresh().await {
+                if let Some(snapshot) = self.snapshot().await
+                    && self.put(snapshot).await
+                {
                     tracing::info!(generation, "directory changed");
                 }
             }
@@ -247,14 +253,17 @@ impl House {
         }
     }
 
-    async fn refresh(&mut self) -> bool {
-        let snapshot = match self.store.snapshot().await {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                tracing::error!(%error, "the directory cannot be read, the old one stays");
-                return false;
-            }
-        };
+    async fn snapshot(&self) -> Option<Snapshot> {
+        let snapshot = self.store.snapshot().await;
+        snapshot
+            .inspect_err(|error| {
+                tracing::error!(%error, "the directory cannot be read, nothing changes");
+            })
+            .ok()
+    }
+
+    /// Plan and directory take effect together.
+    async fn put(&mut self, snapshot: Snapshot) -> bool {
         remark(&self.plan, &snapshot);
         self.generation = snapshot.generation;
         let accounts = Arc::new(accounts(&snapshot));

@@ -4,6 +4,7 @@ pub(crate) mod behind;
 pub(crate) mod descriptors;
 pub(crate) mod drives;
 pub(crate) mod house;
+mod journal;
 pub(crate) mod mailbox;
 mod recover;
 pub(crate) mod serve;
@@ -46,15 +47,17 @@ pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// What must be done before anything else in a process that serves: one crypto provider, one log on stderr.
-/// `DOORWARD_LOG` sets the level, `default` without it.
-pub(crate) fn prepare(default: &str) {
+/// `DOORWARD_LOG` sets the level, `default` without it. The log is whole after [`journal::Closing::close`].
+pub(crate) fn prepare(default: &str) -> std::io::Result<journal::Closing> {
     // Fails only when it was done before, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = tracing_subscriber::EnvFilter::try_from_env("DOORWARD_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let (journal, closing) = journal::Journal::start(std::io::stderr())?;
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(journal)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
+    Ok(closing)
 }

@@ -17,14 +17,16 @@ const FOLLOW: Duration = Duration::from_millis(500);
 /// # Errors
 /// Whatever keeps the server from starting; then nothing was started.
 pub fn serve(loaded: Loaded, config: PathBuf) -> anyhow::Result<()> {
-    super::prepare("info");
-    super::runtime()?.block_on(async move {
+    let log = super::prepare("info")?;
+    let served = super::runtime()?.block_on(async move {
         let mut signals = Signals::new()?;
         let house = House::open(loaded, None).await?;
         announce(&house)?;
         run(house, &mut signals, Some(&config)).await;
         Ok(())
-    })
+    });
+    log.close();
+    served
 }
 
 /// The signals a server listens to.

@@ -20,6 +20,7 @@
 //! | orders, records not yet taken | [`STALL`] | no SIP is read until they are |
 //! | relay requests | [`DRIVES`] | refused at once, as a result like any other |
 //! | bindings, calls to write behind | [`BEHIND`] | the oldest is dropped and counted |
+//! | log lines | `shell::journal` | dropped, the next line says how many |
 
 mod notice;
 mod publish;
