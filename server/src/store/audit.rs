@@ -18,6 +18,7 @@ use std::time::Duration;
 use intercom::audit::{
     Chain, ChainHash, Checkpoint, Entry, Fault, Link, Record, RecordId, Summary, Verifier,
 };
+use serde_json::json;
 use sqlx::sqlite::{SqliteConnection, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::mpsc;
@@ -356,18 +357,20 @@ pub(super) async fn append_in(
             Chain::resume(site, u64::try_from(seq).unwrap_or(0), ChainHash(hash))
         }
     };
-    let mut last = None;
-    for entry in entries {
-        let link = chain.append(entry);
-        sqlx::query("INSERT INTO audit (seq, hash, entry) VALUES (?, ?, ?)")
-            .bind(i64::try_from(link.seq).unwrap_or(i64::MAX))
-            .bind(link.hash.0.as_slice())
-            .bind(&link.canonical)
-            .execute(&mut *tx)
-            .await?;
-        last = Some(link);
-    }
-    Ok(last)
+    let links: Vec<Link> = entries.map(|entry| chain.append(entry)).collect();
+    let rows: Vec<_> = links
+        .iter()
+        .map(|link| json!([link.seq, link.hash.to_string(), link.canonical]))
+        .collect();
+    // One statement for all: each one of its own would be a change of threads and back.
+    sqlx::query(
+        "INSERT INTO audit (seq, hash, entry) \
+         SELECT value ->> 0, unhex(value ->> 1), value ->> 2 FROM json_each(?) ORDER BY key",
+    )
+    .bind(serde_json::Value::Array(rows).to_string())
+    .execute(&mut *tx)
+    .await?;
+    Ok(links.into_iter().next_back())
 }
 
 impl Store {

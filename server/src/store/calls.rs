@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Store, StoreError};
 
@@ -31,24 +32,30 @@ impl Store {
     /// # Errors
     /// When the database fails: then none of them is written.
     pub async fn save_calls(&self, calls: &[(CallRow, String)]) -> Result<(), StoreError> {
-        let mut tx = self.behind.begin_with("BEGIN IMMEDIATE").await?;
-        for (call, story) in calls {
-            sqlx::query(
-                "INSERT OR REPLACE INTO cdr (call, started_at, ended_at, caller, dialled, outcome, record, story) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            )
-            .bind(&call.call)
-            .bind(call.started.as_microsecond())
-            .bind(call.ended.as_microsecond())
-            .bind(&call.caller)
-            .bind(&call.dialled)
-            .bind(&call.outcome)
-            .bind(&call.record)
-            .bind(story)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
+        // One statement for all: each one of its own would be a change of threads and back.
+        let rows: Vec<_> = calls
+            .iter()
+            .map(|(call, story)| {
+                json!([
+                    call.call,
+                    call.started.as_microsecond(),
+                    call.ended.as_microsecond(),
+                    call.caller,
+                    call.dialled,
+                    call.outcome,
+                    call.record,
+                    story,
+                ])
+            })
+            .collect();
+        sqlx::query(
+            "INSERT OR REPLACE INTO cdr (call, started_at, ended_at, caller, dialled, outcome, record, story) \
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
+             value ->> 7 FROM json_each(?) ORDER BY key",
+        )
+        .bind(serde_json::Value::Array(rows).to_string())
+        .execute(&self.behind)
+        .await?;
         Ok(())
     }
 

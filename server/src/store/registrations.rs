@@ -1,7 +1,7 @@
 //! Bindings, so that a restarted server rings phones that have not registered again yet.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use serde_json::json;
 
 use super::{Store, StoreError};
 
@@ -57,13 +57,19 @@ impl Store {
     /// When the database cannot be written; then none is applied.
     pub async fn save_bindings(&self, changes: &[BindingWrite]) -> Result<(), StoreError> {
         let mut tx = self.behind.begin_with("BEGIN IMMEDIATE").await?;
-        for change in changes {
-            match change {
-                BindingWrite::Put(row) => put(&mut tx, row).await?,
-                BindingWrite::Remove { aor, contact } => {
-                    sqlx::query("DELETE FROM bindings WHERE aor = ? AND contact = ?")
-                        .bind(aor)
-                        .bind(contact)
+        let kind = |change: &BindingWrite| std::mem::discriminant(change);
+        for run in changes.chunk_by(|one, next| kind(one) == kind(next)) {
+            let (mut puts, mut removals) = (Vec::new(), Vec::new());
+            for change in run {
+                match change {
+                    BindingWrite::Put(row) => puts.push(columns(row)),
+                    BindingWrite::Remove { aor, contact } => removals.push(json!([aor, contact])),
+                }
+            }
+            for (sql, rows) in [(PUT, puts), (REMOVE, removals)] {
+                if !rows.is_empty() {
+                    sqlx::query(sql)
+                        .bind(serde_json::Value::Array(rows).to_string())
                         .execute(&mut *tx)
                         .await?;
                 }
@@ -92,27 +98,32 @@ impl Store {
     }
 }
 
-async fn put(tx: &mut SqliteConnection, row: &BindingRow) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO bindings (aor, contact, transport, local, remote, path, call_id, cseq, q, instance, \
-         reg_id, user_agent, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&row.aor)
-    .bind(&row.contact)
-    .bind(&row.transport)
-    .bind(&row.local)
-    .bind(&row.remote)
-    .bind(serde_json::to_string(&row.path).unwrap_or_default())
-    .bind(&row.call_id)
-    .bind(row.cseq)
-    .bind(row.q)
-    .bind(&row.instance)
-    .bind(row.reg_id)
-    .bind(&row.user_agent)
-    .bind(row.expires.as_microsecond())
-    .execute(tx)
-    .await?;
-    Ok(())
+/// A whole run of rows in one statement: each one of its own would be a change of threads and back.
+const PUT: &str = "INSERT OR REPLACE INTO bindings (aor, contact, transport, local, remote, path, call_id, cseq, q, \
+     instance, reg_id, user_agent, expires_at) \
+     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12 FROM json_each(?) ORDER BY key";
+
+const REMOVE: &str = "DELETE FROM bindings WHERE (aor, contact) IN \
+     (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
+
+/// The columns of [`PUT`].
+fn columns(row: &BindingRow) -> serde_json::Value {
+    json!([
+        row.aor,
+        row.contact,
+        row.transport,
+        row.local,
+        row.remote,
+        serde_json::to_string(&row.path).unwrap_or_default(),
+        row.call_id,
+        row.cseq,
+        row.q,
+        row.instance,
+        row.reg_id,
+        row.user_agent,
+        row.expires.as_microsecond(),
+    ])
 }
 
 #[derive(sqlx::FromRow)]
