@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use intercom::EndReason;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use sip_proxy::Transport;
 
 use crate::building::Building;
@@ -114,4 +116,46 @@ fn a_phone_that_loses_its_connection_while_ringing_is_rung_no_more_and_others_ar
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.forgive_lost_dialogs();
     building.check_quiet();
+}
+
+#[test]
+fn whatever_connections_do_nothing_dangles() {
+    let devices = ["lobby", "garage", "desk-1", "desk-2", "anna-app"];
+    for seed in 0..60 {
+        let mut building = wired(6_000 + seed, Transport::Tcp, seed % 2 == 0);
+        let mut rng = StdRng::seed_from_u64(seed);
+        for device in devices {
+            let after = Duration::from_millis(rng.random_range(1..2_000));
+            building.ua(device).policy = Policy::Answer(after);
+        }
+        for _ in 0..40 {
+            let device = devices[rng.random_range(0..devices.len())];
+            let dial = ["desk", "101", "one", "lobby"][rng.random_range(0..4)];
+            match rng.random_range(0..9) {
+                0 | 1 => {
+                    let offer = rng.random_bool(0.7);
+                    building.act(device, |ua, now| ua.call(now, dial, offer, &[]));
+                }
+                2 => building.act(device, |ua, now| {
+                    ua.call(now, "lobby", true, &[("Action", "buzz")]);
+                }),
+                3 => building.act(device, |ua, now| ua.cancel(now)),
+                4 => building.act(device, |ua, now| ua.hang_up(now)),
+                5 => building.act(device, |ua, now| ua.reinvite(now, "sendonly")),
+                6 => building.act(device, |ua, now| ua.info_digit(now, '9')),
+                7 => building.act(device, |ua, now| ua.register(now)),
+                _ => building.cut(device),
+            }
+            building.run(Duration::from_millis(rng.random_range(0..1_500)));
+        }
+        for device in devices {
+            building.act(device, |ua, now| ua.cancel(now));
+        }
+        building.run(60 * SECOND);
+        building.feed(intercom::Input::Shutdown);
+        building.run(100 * SECOND);
+        building.forgive_lost_dialogs();
+        eprintln!("seed {seed}");
+        building.check_quiet();
+    }
 }
