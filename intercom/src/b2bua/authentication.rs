@@ -99,6 +99,8 @@ impl B2bua {
             .check(now.mono, &message, flow.remote, |_| None);
         let user = match verdict {
             AuthVerdict::Wrong { user } => Some(user),
+            // Known by its address, which somebody may have written on wrong passwords of his own.
+            _ if self.site.config.trusted_account(flow.remote.ip()).is_some() => return false,
             // No credentials yet: whom the request says it is from decides who may be asked for some.
             _ => Uri::parse(message.from().uri)
                 .ok()

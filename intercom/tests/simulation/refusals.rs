@@ -459,3 +459,29 @@ fn who_is_revoked_while_it_rings_rings_no_more_and_cannot_answer() {
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn a_peer_known_by_its_address_is_not_silenced_by_who_borrows_it() {
+    let mut building = Building::with(76, Weather::FINE, |config| {
+        config.trusted.push(intercom::config::TrustedPeer {
+            address: "10.0.1.1".parse().unwrap(),
+            account: "lobby".to_owned(),
+            contact: None,
+        });
+    });
+    building.act("desk-1", |ua, now| ua.register(now));
+    building.run(SECOND);
+    for _ in 0..20 {
+        building.ua("lobby").user = "desk-2".to_owned();
+        building.ua("lobby").password = "guess".to_owned();
+        building.act("lobby", |ua, now| ua.register(now));
+        building.run(Duration::from_millis(50));
+    }
+    assert!(building.b2bua.counters().silenced > 0);
+    // The station writes what it likes into From.
+    building.ua("lobby").user = "frontdoor".to_owned();
+    talking(&mut building, "lobby", "desk", "desk-1");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.run(60 * SECOND);
+    building.check_quiet();
+}
