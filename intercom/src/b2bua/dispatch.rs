@@ -14,6 +14,9 @@ impl B2bua {
     pub(super) fn transaction_output(&mut self, now: Now, output: sip_proxy::Output) {
         match output {
             sip_proxy::Output::Transmit { flow, bytes } => {
+                if self.is_overdue(now, &bytes) {
+                    return;
+                }
                 self.queue.push_back(Output::Transmit { flow, bytes });
             }
             sip_proxy::Output::Request { tx, message, flow } => {

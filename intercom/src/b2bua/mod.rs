@@ -34,6 +34,9 @@ use crate::unlock::{self, Unlocks};
 
 pub use interface::{Counters, Input, Notice, Output, Outputs};
 
+/// Requests remembered that must not be repeated; the oldest is forgotten first.
+const OVERDUE: usize = 256;
+
 /// The machine.
 pub struct B2bua {
     pub(crate) site: Site,
@@ -59,6 +62,8 @@ pub struct B2bua {
     stations: BTreeMap<ClientTx, station::Asked>,
     /// INVITEs that were a buzz: after the ACK of their 200 the dialog is ended. Bounded by the intents under way.
     buzz_invites: BTreeMap<ServerTx, buzz::BuzzInvite>,
+    /// Requests to stations whose intent is over, by Call-ID and CSeq: they are not repeated. Bounded by [`OVERDUE`].
+    overdue: VecDeque<(Instant, String, u32)>,
     next_station: u64,
     /// How stations are spoken to.
     speech: Stations,
@@ -121,6 +126,7 @@ impl B2bua {
             invites: BTreeMap::new(),
             stations: BTreeMap::new(),
             buzz_invites: BTreeMap::new(),
+            overdue: VecDeque::new(),
             next_station: 1,
             speech: Stations::default(),
             station_realms: BTreeMap::new(),

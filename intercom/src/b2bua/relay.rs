@@ -61,7 +61,7 @@ impl B2bua {
             self.counters.opened += 1;
         }
         if let Some(intent) = done.intent {
-            self.leave_station(intent);
+            self.leave_station(now, intent, done.request.call.as_deref());
         }
         let rule = done.rule.as_deref().unwrap_or("no rule");
         let output = done.output.as_deref().unwrap_or("-");

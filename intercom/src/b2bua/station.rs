@@ -299,6 +299,27 @@ impl B2bua {
         self.site.sip(sip_proxy::Input::Request { tx, request, to });
     }
 
+    /// Whether a message going out repeats a request whose intent is over.
+    pub(super) fn is_overdue(&mut self, now: Now, bytes: &bytes::Bytes) -> bool {
+        while self
+            .overdue
+            .front()
+            .is_some_and(|(until, ..)| *until <= now.mono)
+        {
+            self.overdue.pop_front();
+        }
+        if self.overdue.is_empty() || !(bytes.starts_with(b"INFO") || bytes.starts_with(b"MESSAGE"))
+        {
+            return false;
+        }
+        let limits = &self.site.config.endpoint.limits;
+        Message::parse(bytes.clone(), limits).is_ok_and(|message| {
+            self.overdue
+                .iter()
+                .any(|(_, call_id, cseq)| call_id == message.call_id() && *cseq == message.cseq())
+        })
+    }
+
     pub(super) fn station_failed(&mut self, now: Now, tx: ClientTx) {
         let Some(asked) = self.stations.remove(&tx) else {
             return;
@@ -309,8 +330,24 @@ impl B2bua {
         });
     }
 
-    /// The intent is over: a station that still rings for it stops.
-    pub(super) fn leave_station(&mut self, intent: IntentId) {
+    /// The intent is over: a station that still rings for it stops, and what it has not heard yet it hears no more. A
+    /// door must not open half a minute after everybody was told that it did not.
+    pub(super) fn leave_station(&mut self, now: Now, intent: IntentId, call: Option<&str>) {
+        let info = call
+            .and_then(|call| self.number_of(call))
+            .and_then(|number| self.calls.get_mut(&number)?.leave_driving(intent));
+        let asked = self
+            .stations
+            .values()
+            .filter(|asked| asked.intent == intent && asked.request.method != Method::Invite)
+            .map(|asked| (asked.request.call_id.clone(), asked.request.cseq));
+        let until = now.mono + self.site.config.endpoint.timers.t1 * 64;
+        for (call_id, cseq) in asked.chain(info) {
+            if self.overdue.len() >= super::OVERDUE {
+                self.overdue.pop_front();
+            }
+            self.overdue.push_back((until, call_id, cseq));
+        }
         let ringing: Vec<ClientTx> = self
             .stations
             .iter()

@@ -22,6 +22,8 @@ pub(crate) struct Driving {
     /// By INFO: what is left, and the request that is out.
     left: VecDeque<char>,
     info: Option<ClientTx>,
+    /// Its Call-ID and CSeq.
+    named: Option<(String, u32)>,
     tone_ms: u16,
 }
 
@@ -76,6 +78,7 @@ impl Call {
             until: now.mono + drive.timeout,
             left: VecDeque::new(),
             info: None,
+            named: None,
             tone_ms: out.pacing.tone_ms,
         };
         match out.method {
@@ -140,7 +143,17 @@ impl Call {
             content_type: "application/dtmf-relay".to_owned(),
             bytes: text.into(),
         });
+        if let Some(driving) = self.driving.as_mut() {
+            driving.named = Some((request.call_id.clone(), request.cseq));
+        }
         site.sip(sip_proxy::Input::Request { tx, request, to });
+    }
+
+    /// The intent is over: no more digits. The INFO that is out, by Call-ID and CSeq.
+    pub(crate) fn leave_driving(&mut self, intent: IntentId) -> Option<(String, u32)> {
+        self.driving
+            .take_if(|driving| driving.intent == intent)
+            .and_then(|driving| driving.named)
     }
 
     /// Whether `tx` is the INFO that is out; if so, goes on or gives up by its final status (`None`: no response).

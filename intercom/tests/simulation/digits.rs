@@ -224,3 +224,38 @@ fn no_code_password_or_number_is_ever_printed() {
         assert_eq!(around, None, "{secret}");
     }
 }
+
+#[test]
+fn a_station_out_of_reach_is_not_opened_when_it_comes_back_later() {
+    for method in ["dtmf", "action-buzz"] {
+        let mut building = Building::ready(105);
+        let driver = format!("driver=\"{method}\" code=");
+        building.replan(&[("driver=\"dtmf\" code=", &driver)]);
+        let digits = DigitsOut {
+            method: DtmfMethod::Info,
+            ..DigitsOut::default()
+        };
+        station(&mut building, "akuvox", digits);
+        talking(&mut building, "garage", "desk", "desk-1");
+        let (_, desk) = building.joined();
+        building.set_weather(crate::building::link::Weather {
+            loss: 1.0,
+            duplication: 0.0,
+            delay_ms: (1, 1),
+        });
+        building.press(desk, '8');
+        building.run(6 * SECOND);
+        building.set_weather(crate::building::link::Weather::FINE);
+        building.run(40 * SECOND);
+        let heard = building.find("garage").seen.iter();
+        let infos = heard.filter(|message| message.method().as_str() == "INFO");
+        assert_eq!(infos.count(), 0, "{method}");
+        let result = building.records.iter().rev();
+        let result = result
+            .filter_map(|record| record.entry.result.clone())
+            .next();
+        assert_eq!(result.as_deref(), Some("timed-out"), "{method}");
+        building.act("garage", |ua, now| ua.hang_up(now));
+        building.check_quiet();
+    }
+}
