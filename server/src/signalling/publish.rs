@@ -51,6 +51,16 @@ fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
             counters.wrong_credentials,
         ),
         Sample::count(
+            "penalties",
+            "Sources that began a silence for wrong credentials",
+            counters.penalties,
+        ),
+        Sample::count(
+            "silenced",
+            "Messages met with that silence",
+            counters.silenced,
+        ),
+        Sample::count(
             "unknown_dialogs",
             "Requests in dialogs that are not held",
             counters.unknown_dialog,
