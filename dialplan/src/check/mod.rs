@@ -6,12 +6,16 @@ pub(crate) mod p003;
 pub(crate) mod p004;
 pub(crate) mod p006;
 pub(crate) mod p009;
+pub(crate) mod unserved;
 
 use jiff::Timestamp;
 
 use crate::diagnostic::Diagnostic;
 use crate::directory::Directory;
+use crate::language::ring::Selector;
 use crate::plan::Plan;
+use crate::program::Wave;
+use crate::source::Span;
 
 /// The codes of all checks the language knows; those that this version runs have a file here.
 pub(crate) const CODES: [&str; 18] = [
@@ -28,6 +32,7 @@ pub(crate) fn run(plan: &Plan, directory: &Directory, now: Timestamp) -> Vec<Dia
     p004::check(plan, directory, now, &mut found);
     p006::check(plan, &mut found);
     p009::check(plan, &mut found);
+    unserved::check(plan, &mut found);
     found.retain(|diagnostic| {
         let (start, end) = diagnostic.span;
         !plan.allows.iter().any(|allow| {
@@ -36,4 +41,14 @@ pub(crate) fn run(plan: &Plan, directory: &Directory, now: Timestamp) -> Vec<Dia
     });
     found.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.code));
     found
+}
+
+/// Whom a wave names, with the place of each.
+fn members(wave: &Wave) -> impl Iterator<Item = (&Selector, Span)> {
+    let first = wave
+        .selectors
+        .iter()
+        .map(|(selector, _, span)| (selector, *span));
+    let added = wave.adds.iter().flat_map(|add| &add.members);
+    first.chain(added.map(|(selector, name)| (selector, name.span)))
 }

@@ -33,19 +33,10 @@ pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
                 continue;
             };
             for wave in ring.waves.iter().filter(|wave| wave.confirm.is_none()) {
-                let first = wave
-                    .selectors
-                    .iter()
-                    .map(|(selector, _, span)| (selector, *span));
-                let added = wave
-                    .adds
-                    .iter()
-                    .flat_map(|add| &add.members)
-                    .map(|(selector, name)| (selector, name.span));
                 let trunk = |selector: &Selector| {
                     matches!(selector, Selector::DialledPhones | Selector::Number(_))
                 };
-                for (_, span) in first.chain(added).filter(|(selector, _)| trunk(selector)) {
+                for (_, span) in super::members(wave).filter(|(selector, _)| trunk(selector)) {
                     let message = "a telephone is rung by a door without confirm=";
                     let diagnostic =
                         Diagnostic::new("P006", Level::Error, &plan.text, span, message);

@@ -1,0 +1,82 @@
+//! L007: what the language evaluates but the server of this version does not carry out. Said before the visitor presses
+//! the button: an output that nothing drives is an error, a fallback that comes to nothing a warning.
+
+use crate::diagnostic::{Diagnostic, Level};
+use crate::language::keys::Action;
+use crate::language::node::code;
+use crate::language::ring::Selector;
+use crate::plan::{DriverKind, Plan};
+use crate::program::{EndOp, Op};
+use crate::source::Span;
+use crate::step::End;
+
+pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
+    let mut say = |level, span: Span, message: String, label: &str, hint: &str| {
+        let diagnostic = Diagnostic::new(code::UNSUPPORTED, level, &plan.text, span, message);
+        found.push(diagnostic.label(label).hint(hint));
+    };
+    for output in plan.doors.iter().flat_map(|door| &door.outputs) {
+        let served = matches!(
+            output.driver,
+            DriverKind::Http | DriverKind::Dtmf | DriverKind::ActionBuzz
+        );
+        if !served {
+            let message = format!(
+                "driver \"{}\" is not served by this version",
+                output.driver.as_str()
+            );
+            let hint = "use \"http\", \"dtmf\" or \"action-buzz\"";
+            say(
+                Level::Error,
+                output.source.span,
+                message,
+                "nothing would drive this output",
+                hint,
+            );
+        }
+    }
+    for key in plan.keys.values().flat_map(|map| &map.keys) {
+        if matches!(key.action, Action::Transfer(_)) {
+            let message = "transfer by key is not served by this version".to_owned();
+            let hint = "the presser hears a beep and the call stays as it is";
+            say(
+                Level::Warn,
+                key.source.span,
+                message,
+                "refused when pressed",
+                hint,
+            );
+        }
+    }
+    for op in plan.routes.iter().flat_map(|route| &route.ops) {
+        match op {
+            Op::End { end, source } => {
+                let what = match end {
+                    EndOp::UnitMessage | EndOp::Plain(End::Message { .. }) => "message",
+                    EndOp::Plain(End::Transfer { .. }) => "transfer",
+                    EndOp::Plain(_) => continue,
+                };
+                let message = format!("end \"{what}\" is not served by this version");
+                say(
+                    Level::Warn,
+                    source.span,
+                    message,
+                    "ends as \"log\" does, with 480",
+                    "write end \"log\"",
+                );
+            }
+            Op::Ring(ring) => {
+                for (selector, span) in ring.waves.iter().flat_map(super::members) {
+                    if matches!(selector, Selector::DialledPhones | Selector::Number(_)) {
+                        let message =
+                            "trunks to the telephone network are not served by this version"
+                                .to_owned();
+                        let hint = "the step goes on without this member";
+                        say(Level::Warn, span, message, "cannot be reached", hint);
+                    }
+                }
+            }
+            Op::Branch { .. } | Op::Proxy { .. } | Op::Fall => {}
+        }
+    }
+}
