@@ -14,11 +14,11 @@ help:
 
 run:
 	@scripts/need.sh $(BUILD_NEEDS)
-	$(CARGO) run --release -p server --bin doorward -- demo
+	$(CARGO) run --locked -p server --bin doorward -- demo
 
 serve:
 	@scripts/need.sh $(BUILD_NEEDS)
-	$(CARGO) run --release -p server --bin doorward -- serve --config conf/doorward.toml
+	$(CARGO) run --release --locked -p server --bin doorward -- serve --config conf/doorward.toml
 
 test:
 	@scripts/need.sh $(BUILD_NEEDS) $(TEST_NEEDS)
@@ -46,7 +46,7 @@ unit:
 # Real clients against the built binary: SIPp scenarios and two baresip phones, UDP and TCP, IPv4 and IPv6.
 e2e:
 	$(CARGO) build --locked -p server -p sipp-tests
-	$(CARGO) run --locked -q -p sipp-tests -- run
+	$(CARGO) run --locked -q -p sipp-tests -- all
 
 load:
 	@scripts/need.sh $(BUILD_NEEDS) $(TEST_NEEDS)
