@@ -77,9 +77,15 @@ async fn gather(items: &mut mpsc::Receiver<Behind>, batch: &mut Vec<Behind>) -> 
     if items.recv_many(batch, BATCH).await == 0 {
         return false;
     }
-    let more = async { while batch.len() < BATCH && items.recv_many(batch, BATCH).await > 0 {} };
-    // The time being over is how most batches end.
-    let _ = tokio::time::timeout(GATHER, more).await;
+    if !items.is_closed() {
+        // Slept, not waited for each: a wake-up for every item would cost more than writing it.
+        tokio::time::sleep(GATHER).await;
+    }
+    while batch.len() < BATCH
+        && let Ok(item) = items.try_recv()
+    {
+        batch.push(item);
+    }
     true
 }
 

@@ -19,6 +19,7 @@ use intercom::audit::{Entry, Kind};
 use intercom::{Account, Accounts, B2bua, Now};
 use media_bridge::BridgeConfig;
 use sip_proxy::digest::Ha1;
+use sip_proxy::location::Binding;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle as Task;
 
@@ -31,7 +32,7 @@ use crate::media::leases::MediaAddress;
 use crate::media::{self, MediaConfig, Order, RunningWorker};
 use crate::metrics::{self, Metrics};
 use crate::signalling::{self, Commit, Control, Listeners, Posts};
-use crate::store::{Acknowledged, AuditSettings, AuditWriter, Snapshot, Store};
+use crate::store::{Acknowledged, AuditSettings, AuditWriter, Claim, Snapshot, Store, StoreError};
 use crate::transport::tcp::{Tcp, TcpLimits};
 use crate::transport::udp::BoundUdp;
 
@@ -54,6 +55,7 @@ pub(crate) struct Bound {
 /// A running server.
 pub(crate) struct House {
     pub(crate) store: Store,
+    _claim: Claim,
     pub(crate) bound: Vec<Bound>,
     pub(crate) http: Option<SocketAddr>,
     conf: conf::Resolved,
@@ -85,6 +87,7 @@ impl House {
         let Loaded { conf, plan, .. } = loaded;
         raise_descriptors(&conf)?;
         let store = Store::open(&conf.store, &conf.site.name, &conf.site.realm).await?;
+        let claim = store.claim()?;
         let sockets = bind(&conf)?;
         let recovered = recover::recover(&store).await?;
         if recovered.unknown > 0 {
@@ -97,15 +100,7 @@ impl House {
         let stations = Arc::new(ArcSwap::from_pointee(Stations::new(&conf, &plan)?));
         let (posts, inbox) = signalling::mailboxes()?;
         let media = media_config(&conf)?;
-        let now = Now {
-            mono: Instant::now(),
-            civil: jiff::Timestamp::now(),
-        };
-        let rows = store.restore_bindings(now.civil).await?;
-        let restored: Vec<_> = rows
-            .into_iter()
-            .filter_map(|row| behind::restored(now, row))
-            .collect();
+        let restored = bindings(&store).await?;
         tracing::info!(
             bindings = restored.len(),
             accounts = snapshot.accounts.len(),
@@ -166,6 +161,7 @@ impl House {
             .transpose()?;
         let house = Self {
             store,
+            _claim: claim,
             bound: sockets.bound,
             http,
             conf,
@@ -311,6 +307,19 @@ impl House {
         self.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Registrations of the last run that still hold.
+async fn bindings(store: &Store) -> Result<Vec<(String, Binding)>, StoreError> {
+    let now = Now {
+        mono: Instant::now(),
+        civil: jiff::Timestamp::now(),
+    };
+    let rows = store.restore_bindings(now.civil).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| behind::restored(now, row))
+        .collect())
 }
 
 /// Nonces of the last run are stale after a restart.

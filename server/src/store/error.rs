@@ -43,6 +43,12 @@ pub enum StoreError {
         /// What the configuration says.
         configured: String,
     },
+    /// Another server works on the file.
+    #[error("another server runs on the database {}", path.display())]
+    Served {
+        /// The database file.
+        path: PathBuf,
+    },
     /// A stored value makes no sense.
     #[error("the database holds a value that makes no sense: {0}")]
     Corrupt(String),
@@ -78,6 +84,7 @@ impl StoreError {
             } => Some(
                 "a newer doorward has migrated this file: run that version, or restore an older copy",
             ),
+            Self::Served { .. } => Some("end it first, or give this one a store.path of its own"),
             Self::File { .. } | Self::Open { .. } => {
                 Some("check that the directory exists and that this user may write to it")
             }

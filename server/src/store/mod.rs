@@ -47,6 +47,10 @@ pub struct Store {
     behind: SqlitePool,
 }
 
+/// A server's claim on its database; see [`Store::claim`]. It ends with the process, however that ends.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "held, never read")] std::fs::File);
+
 impl Store {
     /// Opens the database at `path`, creating it (and its directory) when absent, and brings its schema up to date.
     /// A new database is bound to `site` (its audit chain) and `realm` (its password hashes).
@@ -90,6 +94,36 @@ impl Store {
         store.site = store.bind("site", site).await?;
         store.realm = store.bind("realm", realm).await?;
         Ok(store)
+    }
+
+    /// Claims the database for one server as long as the value lives: a second one would take the first one's unlocks
+    /// under way for lost, and its registrations for its own. The command line needs no claim.
+    ///
+    /// # Errors
+    /// [`StoreError::Served`] while another process holds it.
+    pub fn claim(&self) -> Result<Claim, StoreError> {
+        use std::os::unix::fs::OpenOptionsExt;
+        // A file of its own: closing any descriptor of the database would take SQLite's own locks away.
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let file = |source| StoreError::File {
+            path: self.path.clone(),
+            source,
+        };
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(file)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Claim(lock)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Served {
+                path: self.path.clone(),
+            }),
+            Err(std::fs::TryLockError::Error(source)) => Err(file(source)),
+        }
     }
 
     /// The database file.

@@ -198,6 +198,20 @@ fn a_plan_that_does_not_resolve_is_refused_with_its_line_and_the_server_goes_on(
 }
 
 #[test]
+fn a_second_server_on_the_same_database_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = serve(dir.path());
+    let output = command(dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("another server runs on the database"),
+        "{said}"
+    );
+    assert!(get(&first.http, "/readyz").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn a_taken_address_is_named_and_nothing_is_left_running() {
     let dir = tempfile::tempdir().unwrap();
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
