@@ -34,10 +34,12 @@ lint:
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
-# cargo-deny is not in Debian; where it is missing, `make test` says so and goes on. `make deny` alone installs it.
+# Neither tool is in Debian; where one is missing, this says so and goes on.
 deny:
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline --locked check --hide-inclusion-graph bans licenses sources; \
 	else echo "skipped: cargo-deny is not installed (cargo install cargo-deny --locked)"; fi
+	@if $(CARGO) machete --version >/dev/null 2>&1; then $(CARGO) machete; \
+	else echo "skipped: cargo-machete is not installed (cargo install cargo-machete --locked)"; fi
 
 unit:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace --locked; \

@@ -44,7 +44,10 @@ impl Number {
     /// [`NumberError`] when it is no subscriber's number.
     pub fn parse(text: &str, plan: &NumberPlan) -> Result<Self, NumberError> {
         let text = text.trim();
-        let text = text.get(..4).filter(|s| s.eq_ignore_ascii_case("tel:")).map_or(text, |s| text.get(s.len()..).unwrap_or(text));
+        let text = text
+            .get(..4)
+            .filter(|s| s.eq_ignore_ascii_case("tel:"))
+            .map_or(text, |s| text.get(s.len()..).unwrap_or(text));
         let text = text.split(';').next().unwrap_or(text);
         let (global, local) = match text.strip_prefix('+') {
             Some(rest) => (true, rest),
@@ -63,10 +66,15 @@ impl Number {
         }
         let canonical = if global {
             digits
-        } else if let Some(rest) = digits.strip_prefix(plan.international.as_str()).filter(|_| !plan.international.is_empty()) {
+        } else if let Some(rest) = digits
+            .strip_prefix(plan.international.as_str())
+            .filter(|_| !plan.international.is_empty())
+        {
             rest.to_owned()
         } else {
-            let national = digits.strip_prefix(plan.trunk_prefix.as_str()).unwrap_or(&digits);
+            let national = digits
+                .strip_prefix(plan.trunk_prefix.as_str())
+                .unwrap_or(&digits);
             if national.len() < SHORTEST {
                 return Err(NumberError::Short);
             }
@@ -89,7 +97,11 @@ impl Number {
     #[must_use]
     pub fn masked(&self) -> String {
         let head: String = self.0.chars().take(4).collect();
-        let tail: String = self.0.chars().skip(self.0.chars().count().saturating_sub(2)).collect();
+        let tail: String = self
+            .0
+            .chars()
+            .skip(self.0.chars().count().saturating_sub(2))
+            .collect();
         format!("{head}…{tail}")
     }
 }
@@ -111,28 +123,58 @@ mod tests {
     use super::*;
 
     fn czechia() -> NumberPlan {
-        NumberPlan { country: "420".into(), international: "00".into(), trunk_prefix: String::new() }
+        NumberPlan {
+            country: "420".into(),
+            international: "00".into(),
+            trunk_prefix: String::new(),
+        }
     }
 
     fn germany() -> NumberPlan {
-        NumberPlan { country: "49".into(), international: "00".into(), trunk_prefix: "0".into() }
+        NumberPlan {
+            country: "49".into(),
+            international: "00".into(),
+            trunk_prefix: "0".into(),
+        }
     }
 
     #[test]
     fn every_way_to_write_a_number_gives_one() {
-        for text in ["+420 222 000 111", "tel:+420-222-000-111;ext=5", "00420222000111", "222000111", "TEL:+420(222)000.111"] {
-            assert_eq!(Number::parse(text, &czechia()).unwrap().reveal(), "+420222000111", "{text}");
+        for text in [
+            "+420 222 000 111",
+            "tel:+420-222-000-111;ext=5",
+            "00420222000111",
+            "222000111",
+            "TEL:+420(222)000.111",
+        ] {
+            assert_eq!(
+                Number::parse(text, &czechia()).unwrap().reveal(),
+                "+420222000111",
+                "{text}"
+            );
         }
-        assert_eq!(Number::parse("030 1234567", &germany()).unwrap().reveal(), "+49301234567");
+        assert_eq!(
+            Number::parse("030 1234567", &germany()).unwrap().reveal(),
+            "+49301234567"
+        );
     }
 
     #[test]
     fn what_is_no_subscriber_is_refused() {
         assert_eq!(Number::parse("112", &czechia()), Err(NumberError::Short));
         assert_eq!(Number::parse("", &czechia()), Err(NumberError::Short));
-        assert_eq!(Number::parse("anna", &czechia()), Err(NumberError::Malformed));
-        assert_eq!(Number::parse("+4202220001112223334", &czechia()), Err(NumberError::Long));
-        assert_eq!(Number::parse("+42022200011\r\n1", &czechia()), Err(NumberError::Malformed));
+        assert_eq!(
+            Number::parse("anna", &czechia()),
+            Err(NumberError::Malformed)
+        );
+        assert_eq!(
+            Number::parse("+4202220001112223334", &czechia()),
+            Err(NumberError::Long)
+        );
+        assert_eq!(
+            Number::parse("+42022200011\r\n1", &czechia()),
+            Err(NumberError::Malformed)
+        );
     }
 
     #[test]
