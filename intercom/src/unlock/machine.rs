@@ -285,6 +285,9 @@ impl Unlocks {
     /// The store could not commit the record: nothing is driven.
     pub fn record_failed(&mut self, world: &mut World<'_>, record: RecordId) {
         if let Some(id) = self.by_record.remove(&record) {
+            if let Some(intent) = self.intents.get(&id) {
+                alarm(world, &intent.request, "the log could not be written");
+            }
             self.end(
                 world,
                 id,

@@ -267,6 +267,7 @@ fn a_store_that_fails_refuses_the_unlock() {
     let id = bench.waiting_records()[0];
     bench.world(|unlocks, world| unlocks.record_failed(world, id));
     assert_eq!(bench.results(), [BuzzResult::NotRecorded]);
+    assert!(bench.kinds().contains(&(Kind::Alarm, None)));
     bench.commit();
     assert!(bench.drives().is_empty());
 }
