@@ -107,7 +107,9 @@ fn machine() -> String {
         .map(|out| out.stdout)
         .unwrap_or_default();
     let date = String::from_utf8_lossy(&date).trim().to_owned();
-    format!("{date}, {cores} cores ({model}), Linux {}", kernel.trim())
+    let mut parts = kernel.trim().split('.');
+    let (major, minor) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    format!("{date}, {cores} cores ({model}), Linux {major}.{minor}")
 }
 
 /// The value at `part` (0..1) of unsorted samples.
