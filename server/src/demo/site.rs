@@ -93,6 +93,8 @@ pub(super) fn write(
         "[site]\nname = \"elm-court\"\ndomains = [\"{DOMAIN}\"]\n\n\
          [[listen]]\ntransport = \"udp\"\naddress = \"{listen}\"\n\n\
          [[listen]]\ntransport = \"tcp\"\naddress = \"{listen}\"\n\n\
+         # Any phone is to register here, also those that give up at an algorithm newer than MD5.\n\
+         [sip]\ndigest = [\"md5\"]\n\n\
          [store]\npath = \"doorward.db\"\n\n[plan]\nfile = \"plan.kdl\"\n\n\
          [http]\nenabled = false\n\n[media]\nports = \"{}-{}\"\n\n\
          [door.lobby]\nurl = \"http://{relay}\"\nuser = \"{}\"\npassword = \"{}\"\n",
