@@ -141,6 +141,8 @@ impl Authenticator {
     /// Checks a request's Authorization or Proxy-Authorization for our realm. `lookup` gives an account's stored
     /// hash. Identity is the user name proven here, never From.
     ///
+    /// A count already seen is refused (as stale, so that an honest device simply answers again).
+    ///
     /// The `uri` field need not equal the Request-URI: proxies and field devices write the registrar's there
     /// (RFC 3261 §22.4), and a count is good for one request anyway.
     pub fn check(
@@ -163,18 +165,6 @@ impl Authenticator {
         lookup: impl Fn(&str) -> Option<Ha1>,
     ) -> AuthVerdict {
         self.verify(now, request, source, Counting::SameSource, lookup)
-    }
-
-    /// For a request that unlocks: whatever the profile, a nonce count already seen is refused (as stale, so that an
-    /// honest device simply answers again).
-    pub fn check_fresh(
-        &mut self,
-        now: Instant,
-        request: &Message,
-        source: SocketAddr,
-        lookup: impl Fn(&str) -> Option<Ha1>,
-    ) -> AuthVerdict {
-        self.verify(now, request, source, Counting::Strict, lookup)
     }
 
     fn verify(
@@ -662,7 +652,7 @@ mod tests {
         assert_eq!(
             bench
                 .server
-                .check_fresh(bench.now, &message, source(5060), accounts),
+                .check(bench.now, &message, source(5060), accounts),
             AuthVerdict::Stale
         );
     }
