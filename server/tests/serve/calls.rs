@@ -213,6 +213,23 @@ fn a_call_after_a_reload_goes_by_the_new_plan_and_says_so() {
     assert!(kept == old && new != old, "{versions:?}");
 }
 
+#[test]
+fn what_the_command_line_changes_a_running_server_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    move_in(dir.path());
+    let mut server = serve(dir.path());
+    let mut log = BufReader::new(server.child.stderr.take().unwrap());
+    let mut desk = phone("desk-1", &server);
+    let revoke = std::process::Command::new(env!("CARGO_BIN_EXE_doorward"))
+        .args(["account", "revoke", "desk-1", "--config"])
+        .arg(dir.path().join("doorward.toml"))
+        .output()
+        .unwrap();
+    assert!(revoke.status.success(), "{revoke:?}");
+    log_until(&mut log, "directory changed");
+    assert_ne!(desk.register(), 200, "a revoked phone registers");
+}
+
 /// A call between the lobby and the desk.
 fn talk(lobby: &mut Ua, desk: &mut Ua) -> (sip_proxy::Dialog, sip_proxy::Dialog) {
     let call = lobby.call("desk");
