@@ -214,7 +214,28 @@ fn look(scenario: &Scenario, building: &Building, relay: &Relay) -> Result<()> {
             bail!("the log has {seen} records \"{what}\", expected {wanted}");
         }
     }
-    building.doorward(&["audit", "verify"]).map(|_| ())
+    building.doorward(&["audit", "verify"])?;
+    silent_about_secrets(building, relay)
+}
+
+/// No password stands in what the server printed, nor in its stories and records.
+fn silent_about_secrets(building: &Building, relay: &Relay) -> Result<()> {
+    let mut printed = std::fs::read_to_string(building.dir.join("server.log"))?;
+    printed.push_str(&building.doorward(&["audit", "export", "--jsonl"])?);
+    // A server that had no call has no story.
+    printed.push_str(
+        &building
+            .doorward(&["call", "story", "--last"])
+            .unwrap_or_default(),
+    );
+    let secrets = building.passwords.values();
+    match secrets
+        .chain([&relay.credentials.password])
+        .find(|secret| printed.contains(*secret))
+    {
+        Some(_) => bail!("a password stands in the log, the records or a story"),
+        None => Ok(()),
+    }
 }
 
 /// `kind`, `kind:decision` or `kind::result`.
