@@ -67,7 +67,7 @@ impl fmt::Debug for Intent {
     }
 }
 
-/// Presses that may wait for one opening; more are told that it is opening already.
+/// Presses that may wait for one opening; more are refused.
 pub(super) const WAITERS: usize = 16;
 
 /// The drivers of an output, in the order they are tried.

@@ -171,14 +171,11 @@ impl Unlocks {
         {
             if intent.waiters.len() < WAITERS {
                 intent.waiters.push(request);
-            } else {
-                let done = Done {
-                    rule: Some(rule),
-                    ..done(request, Some(place.1), BuzzResult::AlreadyOpen)
-                };
-                finish(world, Decision::Granted, done);
+                return;
             }
-            return;
+            // Nobody is told that it opens before it does.
+            let why = "too many presses wait for this opening";
+            return self.refuse(world, request, BuzzResult::Denied, Some(rule), why, false);
         }
         if self.intents.len() >= self.config.intents || !self.rate.admit(now.mono, &request.door) {
             let why = "too many unlocks of this door within a minute";

@@ -249,6 +249,17 @@ fn presses_while_it_opens_share_one_opening() {
 }
 
 #[test]
+fn more_presses_than_may_wait_are_refused_not_told_that_it_opened() {
+    let mut bench = Bench::new();
+    for _ in 0..=super::intent::WAITERS {
+        bench.desk_presses();
+    }
+    assert!(bench.results().is_empty());
+    bench.desk_presses();
+    assert_eq!(bench.results(), [BuzzResult::Denied]);
+}
+
+#[test]
 fn after_a_failure_a_press_is_a_new_intent() {
     let mut bench = Bench::new();
     bench.desk_presses();
