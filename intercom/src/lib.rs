@@ -26,6 +26,7 @@ mod penalty;
 pub mod profile;
 mod site;
 pub mod story;
+mod transactions;
 pub mod unlock;
 
 use std::time::Instant;

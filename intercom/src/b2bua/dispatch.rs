@@ -7,8 +7,9 @@ use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 use super::{B2bua, Notice, Output};
 use crate::Now;
 use crate::buzz;
-use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, call_of, parse_tag};
+use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, parse_tag};
 use crate::site::Site;
+use crate::transactions::{Owner, owner};
 
 impl B2bua {
     pub(super) fn transaction_output(&mut self, now: Now, output: sip_proxy::Output) {
@@ -33,13 +34,17 @@ impl B2bua {
             }
             sip_proxy::Output::Ack { tx, message, flow } => self.ack(now, tx, message, &flow),
             sip_proxy::Output::AckMissing { tx } => self.ack_missing(now, tx),
-            sip_proxy::Output::Response { tx, message, flow } => match call_of(tx) {
-                0 => self.station_answered(now, tx, &message, &flow),
-                number => self.run(now, number, CallInput::Response { tx, message }),
+            sip_proxy::Output::Response { tx, message, flow } => match owner(tx) {
+                Some(Owner::Call(number)) => {
+                    self.run(now, number, CallInput::Response { tx, message });
+                }
+                Some(Owner::Station) => self.station_answered(now, tx, &message, &flow),
+                Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
             },
-            sip_proxy::Output::Failed { tx, cause } => match call_of(tx) {
-                0 => self.station_failed(now, tx),
-                number => self.run(now, number, CallInput::Failed { tx, cause }),
+            sip_proxy::Output::Failed { tx, cause } => match owner(tx) {
+                Some(Owner::Call(number)) => self.run(now, number, CallInput::Failed { tx, cause }),
+                Some(Owner::Station) => self.station_failed(now, tx),
+                Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
             },
         }
     }

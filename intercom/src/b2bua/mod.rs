@@ -30,6 +30,7 @@ use crate::penalty::Penalties;
 use crate::profile::Stations;
 use crate::site::{Effect, Site};
 use crate::story::{Line, Story};
+use crate::transactions::{Owner, Serials};
 use crate::unlock::{self, Unlocks};
 
 pub use interface::{Counters, Input, Notice, Output, Outputs};
@@ -64,7 +65,7 @@ pub struct B2bua {
     buzz_invites: BTreeMap<ServerTx, buzz::BuzzInvite>,
     /// Requests to stations whose intent is over, by Call-ID and CSeq: they are not repeated. Bounded by [`OVERDUE`].
     overdue: VecDeque<(Instant, String, u32)>,
-    next_station: u64,
+    station_serials: Serials,
     /// How stations are spoken to.
     speech: Stations,
     /// The realm each door's station named first. Bounded by the doors that have a login.
@@ -127,7 +128,7 @@ impl B2bua {
             stations: BTreeMap::new(),
             buzz_invites: BTreeMap::new(),
             overdue: VecDeque::new(),
-            next_station: 1,
+            station_serials: Serials::new(Owner::Station),
             speech: Stations::default(),
             station_realms: BTreeMap::new(),
             auth_records: (None, 0),

@@ -128,15 +128,9 @@ impl B2bua {
         Some((request, target.flow))
     }
 
-    /// The next client transaction outside calls.
+    /// The next transaction that drives a station.
     pub(super) fn station_tx(&mut self) -> ClientTx {
-        let serial = self.next_station;
-        self.next_station = if serial >= u64::from(crate::call::MAX_TX) {
-            1
-        } else {
-            serial + 1
-        };
-        ClientTx(serial)
+        self.station_serials.next()
     }
 
     /// A station's response to a buzz of ours.

@@ -38,7 +38,7 @@ pub(crate) use route::unsupported_options;
 /// Legs of one call are numbered within this many bits of a [`LegId`].
 const LEG_BITS: u32 = 12;
 /// Client transactions of one call are numbered within this many bits of a [`ClientTx`].
-const TX_BITS: u32 = 20;
+const TX_BITS: u32 = crate::transactions::CALL_SERIAL_BITS;
 
 /// A leg's id: the call's number and the leg's place in it.
 pub(crate) fn leg_id(call: u64, index: u16) -> LegId {
@@ -52,12 +52,7 @@ pub(crate) fn leg_of(id: LegId) -> (u64, u16) {
 
 /// A client transaction of a call.
 pub(crate) fn client_tx(call: u64, serial: u32) -> ClientTx {
-    ClientTx((call << TX_BITS) | u64::from(serial))
-}
-
-/// The call a client transaction belongs to; 0 for those outside calls.
-pub(crate) fn call_of(tx: ClientTx) -> u64 {
-    tx.0 >> TX_BITS
+    crate::transactions::of_call(call, serial)
 }
 
 /// Branches beyond this in one call (retries included) are not rung.
@@ -95,6 +90,5 @@ mod tests {
     #[test]
     fn ids_keep_call_and_leg_apart() {
         assert_eq!(leg_of(leg_id(77, 4095)), (77, 4095));
-        assert_eq!(call_of(client_tx(77, MAX_TX)), 77);
     }
 }
