@@ -4,7 +4,7 @@ use dialplan::{CallFacts, Priority};
 use sip_proxy::uri::Scheme;
 use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 
-use super::{B2bua, Notice, Output};
+use super::{B2bua, Notice, Output, inspection};
 use crate::Now;
 use crate::buzz;
 use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, parse_tag};
@@ -94,6 +94,10 @@ impl B2bua {
     }
 
     fn request(&mut self, now: Now, tx: ServerTx, message: Message, flow: Flow) {
+        if let Some(refusal) = inspection::refusal(&self.capabilities, &message) {
+            self.counters.not_served += 1;
+            return self.answer(tx, refusal);
+        }
         if message.to_tag().is_some_and(|tag| !tag.is_empty()) {
             return self.in_dialog(now, tx, message, flow);
         }
@@ -112,11 +116,13 @@ impl B2bua {
                 self.counters.unknown_dialog += 1;
                 self.answer(tx, OutgoingResponse::new(481));
             }
-            _ => {
+            method => {
                 self.counters.not_served += 1;
+                // 8.2.1: 405 for a method that could be allowed elsewhere, 501 for one nobody here knows.
+                let status = if method.is_known() { 405 } else { 501 };
                 self.answer(
                     tx,
-                    OutgoingResponse::new(405).with_header(HeaderName::Allow, ALLOW),
+                    OutgoingResponse::new(status).with_header(HeaderName::Allow, ALLOW),
                 );
             }
         }

@@ -3,6 +3,7 @@
 mod authentication;
 mod buzz;
 mod dispatch;
+mod inspection;
 mod interface;
 mod registration;
 mod relay;
@@ -17,6 +18,7 @@ use media_bridge::Event;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sip_proxy::digest::Authenticator;
+use sip_proxy::message::Capabilities;
 use sip_proxy::{BindingChange, ClientTx, ConnectionId, Endpoint, Location, Registrar, ServerTx};
 
 use crate::Now;
@@ -43,6 +45,7 @@ pub struct B2bua {
     pub(crate) site: Site,
     endpoint: Endpoint,
     registrar: Registrar,
+    capabilities: Capabilities,
     /// Made at the first input: nonces are stamped relative to it.
     authenticator: Option<Authenticator>,
     journal: Journal,
@@ -114,6 +117,7 @@ impl B2bua {
         B2bua {
             endpoint,
             registrar,
+            capabilities: inspection::capabilities(),
             authenticator: None,
             journal: Journal::new(&config.site),
             unlocks: Unlocks::new(config.unlock.clone(), config.high_water),

@@ -14,6 +14,7 @@ mod buzzes;
 mod calls;
 mod digits;
 mod flows;
+mod inspection;
 mod races;
 mod refusals;
 mod talks;

@@ -33,7 +33,7 @@ impl Capabilities {
 
     fn first_fault(&self, request: &Message) -> Result<(), Box<OutgoingResponse>> {
         self.method(request)?;
-        self.target(request)?;
+        self.addressed(request)?;
         if !matches!(request.method(), Method::Ack | Method::Cancel) {
             self.extensions(request, &HeaderName::Require)?;
         }
@@ -55,9 +55,16 @@ impl Capabilities {
         ))
     }
 
-    fn target(&self, request: &Message) -> Result<(), Box<OutgoingResponse>> {
-        let refuse =
-            |status, reason| Err(Box::new(OutgoingResponse::new(status).with_reason(reason)));
+    /// Checks the Request-URI alone.
+    ///
+    /// # Errors
+    /// 400 for one that cannot be read or has headers, 416 for a scheme that is neither SIP's nor a telephone number's.
+    pub fn addressed(&self, request: &Message) -> Result<(), Box<OutgoingResponse>> {
+        let refuse = |status, reason| {
+            let mut refusal = OutgoingResponse::new(status).with_reason(reason);
+            refusal.stateless = true;
+            Err(Box::new(refusal))
+        };
         match request.request_uri() {
             Err(_) => refuse(400, "Malformed Request-URI"),
             Ok(uri) if uri.scheme() == Scheme::Other => refuse(416, "Unsupported URI Scheme"),
@@ -85,9 +92,10 @@ impl Capabilities {
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(Box::new(
-            OutgoingResponse::new(420).with_header(HeaderName::Unsupported, unknown.join(", ")),
-        ))
+        let mut refusal =
+            OutgoingResponse::new(420).with_header(HeaderName::Unsupported, unknown.join(", "));
+        refusal.stateless = true;
+        Err(Box::new(refusal))
     }
 
     fn body(&self, request: &Message) -> Result<(), Box<OutgoingResponse>> {
