@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sip_proxy::Flow;
+use sip_proxy::{Flow, Transport};
 
 use crate::profile::StationProfile;
 
@@ -19,6 +19,15 @@ pub struct TrustedPeer {
     pub account: String,
     /// Where it can be called, when it does not register: contact URI and flow.
     pub contact: Option<(String, Flow)>,
+}
+
+/// Where we can be reached, and from where we go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken there.
+    pub transport: Transport,
+    /// The address as peers are told.
+    pub local: SocketAddr,
 }
 
 /// Limits on calls.
@@ -108,6 +117,8 @@ pub struct Config {
     pub trusted: Vec<TrustedPeer>,
     /// Advertised `host:port` of a listener, where it differs from the socket's address.
     pub advertise: BTreeMap<SocketAddr, String>,
+    /// Our listeners; without any, nothing goes out but to who came to us.
+    pub listeners: Vec<Listener>,
     /// Call limits.
     pub limits: CallLimits,
     /// Registration limits.
@@ -138,6 +149,7 @@ impl Default for Config {
             high_water: None,
             trusted: Vec::new(),
             advertise: BTreeMap::new(),
+            listeners: Vec::new(),
             limits: CallLimits::default(),
             registration: RegistrationLimits::default(),
             profiles: BTreeMap::new(),
@@ -168,6 +180,24 @@ impl Config {
             .iter()
             .find(|peer| peer.address == source)
             .map(|peer| peer.account.as_str())
+    }
+
+    /// Our address on the way out by this transport: a listener's that speaks it, so that the peer can come back. A
+    /// stream without one is told of the UDP address: what answers us comes on the connection itself.
+    #[must_use]
+    pub fn local_of(&self, transport: Transport, ipv6: bool) -> Option<SocketAddr> {
+        let of = |wanted: Transport| {
+            self.listeners
+                .iter()
+                .find(|listener| listener.transport == wanted && listener.local.is_ipv6() == ipv6)
+                .map(|listener| listener.local)
+        };
+        match transport {
+            Transport::Udp => of(Transport::Udp),
+            // Nobody is called by WebSocket: browsers do not listen (RFC 7118 section 3).
+            Transport::Ws | Transport::Wss => None,
+            other => of(other).or_else(|| of(Transport::Udp)),
+        }
     }
 
     /// `host:port` to write for a listener.

@@ -2,13 +2,14 @@
 //! that the top machine carries out after a call has handled its input.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use dialplan::{Caller, Directory, Facts, Owner, Plan};
 use media_bridge::{Command, LeaseId};
 use rand::Rng;
-use sip_proxy::{Flow, Location};
+use sip_proxy::{Flow, Location, Peer, Pool, Transport};
 
 use crate::accounts::Accounts;
 use crate::call::Party;
@@ -24,6 +25,8 @@ use crate::{Now, unlock};
 pub(crate) enum Effect {
     /// Feed the transaction layer.
     Sip(sip_proxy::Input),
+    /// Open a connection, whose way out this is.
+    Open(Flow, Option<String>),
     /// Command a media worker.
     Media(u16, Command),
     /// A lease that was never opened.
@@ -47,6 +50,8 @@ pub(crate) struct Site {
     pub(crate) directory: Arc<Directory>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) location: Location,
+    /// Connections we opened ourselves.
+    pub(crate) pool: Pool,
     pub(crate) leases: Leases,
     pub(crate) rng: Box<dyn Rng + Send>,
     /// Bounded by what one input can cause: a call's branches and legs.
@@ -80,6 +85,40 @@ impl Site {
 
     pub(crate) fn random(&mut self) -> u64 {
         self.rng.next_u64()
+    }
+
+    /// The way to a peer that did not come to us: by UDP, or on the connection to it, opened now when there is none.
+    /// `name` is what a TLS peer must prove. `None` when no listener of ours speaks that transport in that family.
+    #[allow(
+        dead_code,
+        reason = "outbound peers are the first to go out by themselves"
+    )]
+    pub(crate) fn flow_to(
+        &mut self,
+        transport: Transport,
+        remote: SocketAddr,
+        name: Option<&str>,
+    ) -> Option<Flow> {
+        let local = self.config.local_of(transport, remote.is_ipv6())?;
+        let mut flow = Flow {
+            transport,
+            local,
+            remote,
+            connection: None,
+        };
+        if transport.is_stream() {
+            let name = name.map(str::to_owned);
+            let way = self.pool.way(Peer {
+                transport,
+                remote,
+                name: name.clone(),
+            });
+            flow.connection = Some(way.connection);
+            if way.open {
+                self.effects.push_back(Effect::Open(flow, name));
+            }
+        }
+        Some(flow)
     }
 
     /// The address-of-record of an account.

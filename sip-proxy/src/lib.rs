@@ -23,6 +23,7 @@ pub mod digest;
 pub mod endpoint;
 pub mod location;
 pub mod message;
+pub mod pool;
 pub mod proxy;
 pub mod registrar;
 pub mod stream;
@@ -39,6 +40,7 @@ pub use message::{
     Body, Capabilities, Contact, Contacts, HeaderError, HeaderName, Invalid, Limits, Message,
     Method, NameAddr, OutgoingRequest, OutgoingResponse, Params, RawMessage, Splice, UriError, Via,
 };
+pub use pool::{Peer, Pool};
 pub use registrar::{Registered, Registrar, RegistrarConfig};
 pub use stream::{Frame, FrameError, Framer};
 pub use transaction::{FailCause, Timers};

@@ -81,9 +81,27 @@ impl fmt::Display for Transport {
     }
 }
 
-/// One stream connection, numbered by the shell; numbers are never reused.
+/// One stream connection; numbers are never reused. The shell numbers those it accepts and those it opens because a
+/// flow named none; a machine that wants a connection of its own numbers it itself, from another range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    /// Set in the numbers that machines give.
+    const OPENED: u64 = 1 << 63;
+
+    /// The `n`th connection a machine asks for.
+    #[must_use]
+    pub fn opened(n: u64) -> Self {
+        Self(n | Self::OPENED)
+    }
+
+    /// True for a connection a machine asked for.
+    #[must_use]
+    pub fn is_opened(self) -> bool {
+        self.0 & Self::OPENED != 0
+    }
+}
 
 /// The way between us and a peer: enough to send back the way a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dialplan::{Directory, Plan};
 use media_bridge::{Command, Event, Lease, LeaseId};
-use sip_proxy::{Binding, BindingChange, ConnectionId, Flow};
+use sip_proxy::{Binding, BindingChange, ConnectionId, Flow, Transport};
 
 use crate::accounts::Accounts;
 use crate::audit::{Record, RecordId};
@@ -92,6 +93,21 @@ pub enum Output {
         /// One whole message.
         bytes: Bytes,
     },
+    /// Open a connection; always before the first message for it. [`Flow::connection`] names it from then on. When it
+    /// cannot be opened, does not prove `name`, or ends, [`Input::ConnectionClosed`] says so; it is never replaced by
+    /// another one, least of all by one in clear text.
+    Open {
+        /// Its number, given by the machine ([`ConnectionId::opened`]).
+        connection: ConnectionId,
+        /// TCP or TLS.
+        transport: Transport,
+        /// Our address on it, as peers are told.
+        local: SocketAddr,
+        /// Where to.
+        remote: SocketAddr,
+        /// The name the peer's certificate must prove (RFC 5922), a DNS name or an IP address. Without it TLS fails.
+        name: Option<String>,
+    },
     /// Command a media worker.
     Media {
         /// Which.
@@ -154,6 +170,19 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Output::Transmit { flow, bytes } => sized(f, "Transmit", flow, bytes),
+            Output::Open {
+                connection,
+                transport,
+                remote,
+                name,
+                ..
+            } => f
+                .debug_struct("Open")
+                .field("connection", connection)
+                .field("transport", transport)
+                .field("remote", remote)
+                .field("name", name)
+                .finish(),
             Output::Media { worker, command } => {
                 f.debug_tuple("Media").field(worker).field(command).finish()
             }

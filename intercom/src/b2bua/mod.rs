@@ -19,7 +19,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sip_proxy::digest::Authenticator;
 use sip_proxy::message::Capabilities;
-use sip_proxy::{BindingChange, ClientTx, ConnectionId, Endpoint, Location, Registrar, ServerTx};
+use sip_proxy::{
+    BindingChange, ClientTx, ConnectionId, Endpoint, Location, Pool, Registrar, ServerTx,
+};
 
 use crate::Now;
 use crate::accounts::Accounts;
@@ -144,6 +146,7 @@ impl B2bua {
             unlock_effects: Vec::new(),
             site: Site {
                 location: Location::new(limits.max_bindings),
+                pool: Pool::default(),
                 leases: Leases::new(
                     config.media_workers,
                     &config.media_families,
@@ -340,6 +343,7 @@ impl B2bua {
     }
 
     fn connection_closed(&mut self, now: Now, connection: ConnectionId) {
+        self.site.pool.closed(connection);
         self.feed(now, sip_proxy::Input::ConnectionClosed { connection });
         let changes = self.site.location.connection_closed(connection);
         self.bindings_changed(changes);
@@ -487,6 +491,17 @@ impl B2bua {
         while let Some(effect) = self.site.effects.pop_front() {
             match effect {
                 Effect::Sip(input) => self.feed(now, input),
+                Effect::Open(flow, name) => {
+                    if let Some(connection) = flow.connection {
+                        self.queue.push_back(Output::Open {
+                            connection,
+                            transport: flow.transport,
+                            local: flow.local,
+                            remote: flow.remote,
+                            name,
+                        });
+                    }
+                }
                 Effect::Media(worker, command) => {
                     self.queue.push_back(Output::Media { worker, command });
                 }

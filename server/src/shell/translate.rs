@@ -7,7 +7,7 @@ use std::sync::Arc;
 use conf::Transport;
 use conf::station::{DtmfMethod as Written, Profile};
 use intercom::StationProfile;
-use intercom::config::{CallLimits, RegistrationLimits, TrustedPeer};
+use intercom::config::{CallLimits, Listener, RegistrationLimits, TrustedPeer};
 use intercom::profile::{
     AutoAnswer, BuzzBy, BuzzOut, DigitsOut, DtmfMethod, Password, Reinvite, StationLogin,
     StationOut, Stations,
@@ -75,6 +75,7 @@ pub(super) fn intercom(
             })
             .collect(),
         advertise: own.clone(),
+        listeners: bound.iter().map(listener).collect(),
         limits: CallLimits {
             max_calls: conf.limits.calls,
             max_calls_per_device: conf.limits.calls_per_account,
@@ -102,6 +103,21 @@ pub(super) fn intercom(
         media_workers: workers,
         media_families: families,
         leases_kept: LEASES_KEPT,
+    }
+}
+
+/// A listener as peers are told of it. On a wildcard: the address this machine would go out from.
+fn listener(bound: &Bound) -> Listener {
+    let mut local = bound.advertise.unwrap_or(bound.address);
+    if local.ip().is_unspecified() {
+        local.set_ip(crate::transport::udp::way_out(local.is_ipv6()));
+    }
+    Listener {
+        transport: match bound.transport {
+            Transport::Udp => sip_proxy::Transport::Udp,
+            Transport::Tcp => sip_proxy::Transport::Tcp,
+        },
+        local,
     }
 }
 

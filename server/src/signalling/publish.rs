@@ -207,7 +207,7 @@ fn transports(samples: &mut Vec<Sample>, world: &World) {
             "Turns in which no SIP was read for back-pressure",
             counters.stalls,
         ),
-        Sample::gauge("tcp_open", "TCP connections", world.tcp.open()),
+        Sample::gauge("tcp_open", "TCP connections", world.tcp.live()),
         Sample::count("tcp_accepted", "TCP connections accepted", tcp.accepted),
         Sample::count("tcp_opened", "TCP connections opened by us", tcp.opened),
         Sample::count(

@@ -104,6 +104,20 @@ impl World {
     pub(super) fn apply(&mut self, now: Now, output: Output) {
         match output {
             Output::Transmit { flow, bytes } => self.transmit(flow, bytes, now.mono),
+            Output::Open {
+                connection,
+                transport: Transport::Tcp,
+                local,
+                remote,
+                ..
+            } => self
+                .tcp
+                .open(&self.epoll, connection, local, remote, now.mono),
+            Output::Open { connection, .. } => {
+                self.counters.no_transport += 1;
+                self.follow_ups
+                    .push_back(Input::ConnectionClosed { connection });
+            }
             Output::Media { worker, command } => self.order(worker, Order::Bridge(command)),
             Output::Record(record) => self.record(record),
             Output::OpenRelay(drive) => self.drive(drive),

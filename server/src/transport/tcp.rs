@@ -182,7 +182,7 @@ impl Tcp {
     }
 
     /// Connections open now.
-    pub(crate) fn open(&self) -> usize {
+    pub(crate) fn live(&self) -> usize {
         self.connections.len()
     }
 
@@ -243,8 +243,10 @@ impl Tcp {
         }
         *source += 1;
         self.counters.accepted += 1;
+        let id = self.number();
         self.insert(
             epoll,
+            id,
             stream,
             Ends {
                 local,
@@ -255,15 +257,13 @@ impl Tcp {
         );
     }
 
-    fn insert(
-        &mut self,
-        epoll: &Epoll,
-        stream: TcpStream,
-        ends: Ends,
-        now: Instant,
-    ) -> ConnectionId {
+    fn number(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
+        id
+    }
+
+    fn insert(&mut self, epoll: &Epoll, id: u64, stream: TcpStream, ends: Ends, now: Instant) {
         let _ = stream.set_nodelay(true);
         // The kernel notices a peer that vanished without a word well before our own idle timer.
         let _ = SockRef::from(&stream).set_keepalive(true);
@@ -304,7 +304,23 @@ impl Tcp {
         if added.is_err() {
             self.close(id);
         }
-        connection
+    }
+
+    /// Opens a connection a machine has named. A failure, now or later, is an [`Arrival::Closed`].
+    pub(crate) fn open(
+        &mut self,
+        epoll: &Epoll,
+        connection: ConnectionId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) {
+        if self
+            .connect(epoll, connection.0, local, remote, now)
+            .is_none()
+        {
+            self.arrivals.push_back(Arrival::Closed { connection });
+        }
     }
 
     /// Sends on the named connection, on one that reaches the remote address, or on a new one.
@@ -317,39 +333,53 @@ impl Tcp {
         let id = match id {
             Some(id) if self.connections.contains_key(&id) => id,
             Some(_) => return false,
-            None => match self.connect(epoll, flow, now) {
-                Some(id) => id,
-                None => return false,
-            },
+            None => {
+                let id = self.number();
+                if self
+                    .connect(epoll, id, flow.local, flow.remote, now)
+                    .is_none()
+                {
+                    return false;
+                }
+                id
+            }
         };
         self.write(epoll, id, bytes, now)
     }
 
-    fn connect(&mut self, epoll: &Epoll, flow: Flow, now: Instant) -> Option<u64> {
+    /// The listener's address stays the flow's local one: it is where the peer can reach us again.
+    fn connect(
+        &mut self,
+        epoll: &Epoll,
+        id: u64,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<()> {
         if self.connections.len() >= self.limits.connections {
             self.counters.refused_global += 1;
             return None;
         }
         let socket = Socket::new(
-            Domain::for_address(flow.remote),
+            Domain::for_address(remote),
             Type::STREAM,
             Some(Protocol::TCP),
         )
         .ok()?;
         socket.set_nonblocking(true).ok()?;
-        match socket.connect(&flow.remote.into()) {
+        match socket.connect(&remote.into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
             Err(_) => return None,
         }
         self.counters.opened += 1;
-        // The listener's address stays the flow's local one: it is where the peer can reach us again.
         let ends = Ends {
-            local: flow.local,
-            remote: flow.remote,
+            local,
+            remote,
             accepted: false,
         };
-        Some(self.insert(epoll, socket.into(), ends, now).0)
+        self.insert(epoll, id, socket.into(), ends, now);
+        Some(())
     }
 
     fn write(&mut self, epoll: &Epoll, id: u64, bytes: Bytes, now: Instant) -> bool {
@@ -655,13 +685,13 @@ mod tests {
         bench.tcp.registered(connection);
         let limits = TcpLimits::default();
         bench.sweep_after(limits.first_message);
-        assert_eq!(bench.tcp.open(), 1);
+        assert_eq!(bench.tcp.live(), 1);
         assert_eq!(bench.tcp.counters.reaped, 1);
         assert!(closed(&mut silent));
         bench.sweep_after(limits.idle);
-        assert_eq!(bench.tcp.open(), 1);
+        assert_eq!(bench.tcp.live(), 1);
         bench.sweep_after(limits.registered_idle);
-        assert_eq!(bench.tcp.open(), 0);
+        assert_eq!(bench.tcp.live(), 0);
     }
 
     #[test]
@@ -755,12 +785,48 @@ mod tests {
             assert!(sent < 10_000, "the kernel takes everything");
         }
         assert_eq!(bench.tcp.counters.write_overflow, 1);
-        assert_eq!(bench.tcp.open(), 1);
+        assert_eq!(bench.tcp.live(), 1);
         assert!(
             bench
                 .tcp
                 .send(&bench.epoll, to(&other, bench.address), chunk, bench.now)
         );
+    }
+
+    #[test]
+    fn a_connection_named_before_it_is_open_carries_its_name_both_ways() {
+        let mut bench = Bench::new(TcpLimits::default());
+        let far = TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = far.local_addr().unwrap();
+        let connection = ConnectionId::opened(7);
+        bench
+            .tcp
+            .open(&bench.epoll, connection, bench.address, remote, bench.now);
+        let flow = Flow {
+            transport: Transport::Tcp,
+            local: bench.address,
+            remote,
+            connection: Some(connection),
+        };
+        let bytes = Bytes::from_static(OPTIONS.as_bytes());
+        assert!(bench.tcp.send(&bench.epoll, flow, bytes, bench.now));
+        let (mut peer, _) = far.accept().unwrap();
+        peer.write_all(OPTIONS.as_bytes()).unwrap();
+        assert_eq!(bench.turn_until(message).0, flow);
+        let mut got = vec![0; OPTIONS.len()];
+        peer.read_exact(&mut got).unwrap();
+        drop((peer, far));
+        let closed = |tcp: &mut Tcp| match tcp.next_arrival()? {
+            Arrival::Closed { connection } => Some(connection),
+            Arrival::Message { .. } => None,
+        };
+        assert_eq!(bench.turn_until(closed), connection);
+        // Nobody listens there any more: that, too, is a closed connection.
+        let again = ConnectionId::opened(8);
+        bench
+            .tcp
+            .open(&bench.epoll, again, bench.address, remote, bench.now);
+        assert_eq!(bench.turn_until(closed), again);
     }
 
     #[test]
@@ -776,6 +842,6 @@ mod tests {
             .unwrap();
         bench.turn_until(|tcp| (tcp.counters.refused_source == 1).then_some(()));
         assert!(closed(&mut third));
-        assert_eq!(bench.tcp.open(), 2);
+        assert_eq!(bench.tcp.live(), 2);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn tcp_listener(index: usize) -> u64 {
     TCP_LISTENER << KIND | index as u64
 }
 
-/// A connection's token. Ids count up from 1 and stay far below 2^56.
+/// A connection's token. Ids count up from 1 and stay far below 2^56; those a machine gave have the top bit set.
 pub(crate) fn connection(id: u64) -> u64 {
     CONNECTION << KIND | id
 }
@@ -42,11 +42,11 @@ pub(crate) fn connection(id: u64) -> u64 {
 /// Reads a token back.
 pub(crate) fn source(token: u64) -> Option<Source> {
     let value = token & ((1 << KIND) - 1);
-    match token >> KIND {
+    match token >> KIND & 0x7f {
         WAKER => Some(Source::Waker),
         UDP => Some(Source::Udp(value as usize)),
         TCP_LISTENER => Some(Source::TcpListener(value as usize)),
-        CONNECTION => Some(Source::Connection(value)),
+        CONNECTION => Some(Source::Connection(value | token & 1 << 63)),
         _ => None,
     }
 }
@@ -62,6 +62,10 @@ mod tests {
             (udp(3), Source::Udp(3)),
             (tcp_listener(2), Source::TcpListener(2)),
             (connection(77), Source::Connection(77)),
+            (
+                connection(sip_proxy::ConnectionId::opened(5).0),
+                Source::Connection(1 << 63 | 5),
+            ),
         ] {
             assert_eq!(source(token), Some(expected));
         }

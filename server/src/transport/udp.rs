@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -199,6 +199,22 @@ impl Facing {
                 && self.bound.port() == local.port()
                 && self.bound.is_ipv6() == local.is_ipv6())
     }
+}
+
+/// The address this machine goes out from, as far as its routes say; the loopback address where there is no way out.
+pub(crate) fn way_out(ipv6: bool) -> IpAddr {
+    let (out, none): (IpAddr, IpAddr) = if ipv6 {
+        (
+            Ipv6Addr::new(0x2001, 0x0db8, 0, 0, 0, 0, 0, 1).into(),
+            Ipv6Addr::LOCALHOST.into(),
+        )
+    } else {
+        (
+            Ipv4Addr::new(192, 0, 2, 1).into(),
+            Ipv4Addr::LOCALHOST.into(),
+        )
+    };
+    source_towards(out).unwrap_or(none)
 }
 
 /// The address the kernel would send from to reach `peer`. No packet is sent.
