@@ -21,6 +21,7 @@
 pub mod dialog;
 pub mod digest;
 pub mod endpoint;
+pub mod locate;
 pub mod location;
 pub mod message;
 pub mod pool;
