@@ -133,6 +133,8 @@ pub struct Config {
     pub media_families: Vec<bool>,
     /// Free leases kept per worker and family.
     pub leases_kept: usize,
+    /// Octets of SIP messages kept for the ladders of calls; 0 keeps none.
+    pub ladder_octets: usize,
 }
 
 impl Default for Config {
@@ -157,6 +159,7 @@ impl Default for Config {
             media_workers: 1,
             media_families: vec![false],
             leases_kept: 64,
+            ladder_octets: 8 * 1024 * 1024,
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod buzz;
 mod call;
 pub mod cdr;
 pub mod config;
+pub mod ladder;
 pub mod lease;
 mod penalty;
 pub mod profile;
@@ -35,6 +36,7 @@ pub use accounts::{Account, Accounts};
 pub use b2bua::{B2bua, Counters, Input, Notice, Output, Outputs};
 pub use cdr::{Cdr, EndReason};
 pub use config::Config;
+pub use ladder::{Heard, Ladder};
 pub use profile::StationProfile;
 pub use story::Story;
 

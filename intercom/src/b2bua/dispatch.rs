@@ -18,6 +18,7 @@ impl B2bua {
                 if self.is_overdue(now, &bytes) {
                     return;
                 }
+                self.hear(now, true, &flow, &bytes);
                 self.queue.push_back(Output::Transmit { flow, bytes });
             }
             sip_proxy::Output::Request { tx, message, flow } => {
@@ -208,6 +209,9 @@ impl B2bua {
                 self.live += 1;
                 *self.per_device.entry(device).or_default() += 1;
                 self.invites.insert(tx, number);
+                let (id, device) = (&call.id, &call.caller.party.device);
+                self.ladders
+                    .begin(number, id, now.civil, first.call_id(), device);
                 call.start(&mut self.site, now, &first);
                 self.calls.insert(number, call);
                 self.after_start(now, number);

@@ -13,6 +13,7 @@ use sip_proxy::{Binding, BindingChange, ConnectionId, Flow, Transport};
 use crate::accounts::Accounts;
 use crate::audit::{Record, RecordId};
 use crate::cdr::Cdr;
+use crate::ladder::{Heard, Ladder};
 use crate::lease::Want;
 use crate::profile::Stations;
 use crate::story::Story;
@@ -78,6 +79,8 @@ pub enum Input {
     Stations(Box<Stations>),
     /// Bindings from the store, at start.
     Restore(Vec<(String, Binding)>),
+    /// Whether somebody listens to all messages ([`Output::Heard`]). Nobody does at start.
+    Tap(bool),
     /// Take no new calls; those in progress go on.
     Drain,
     /// End all calls: BYE to the established, a final response to those that ring.
@@ -125,6 +128,10 @@ pub enum Output {
     Cdr(Box<Cdr>),
     /// Its story.
     Story(Box<Story>),
+    /// Its messages, after the last of its transactions.
+    Ladder(Box<Ladder>),
+    /// A message received or sent, in order, for whoever listens; only while [`Input::Tap`] is on.
+    Heard(Box<Heard>),
     /// A line for the log.
     Notice(Notice),
     /// More leases are wanted.
@@ -160,6 +167,7 @@ impl fmt::Debug for Input {
             Input::Reload { .. } => f.write_str("Reload"),
             Input::Stations(_) => f.write_str("Stations"),
             Input::Restore(bindings) => f.debug_tuple("Restore").field(&bindings.len()).finish(),
+            Input::Tap(on) => f.debug_tuple("Tap").field(on).finish(),
             Input::Drain => f.write_str("Drain"),
             Input::Shutdown => f.write_str("Shutdown"),
         }
@@ -191,6 +199,8 @@ impl fmt::Debug for Output {
             Output::Bindings(changes) => f.debug_tuple("Bindings").field(&changes.len()).finish(),
             Output::Cdr(cdr) => f.debug_tuple("Cdr").field(cdr).finish(),
             Output::Story(story) => f.debug_tuple("Story").field(story).finish(),
+            Output::Ladder(ladder) => f.debug_tuple("Ladder").field(ladder).finish(),
+            Output::Heard(heard) => f.debug_tuple("Heard").field(heard).finish(),
             Output::Notice(notice) => f.debug_tuple("Notice").field(notice).finish(),
             Output::WantLeases(want) => f.debug_tuple("WantLeases").field(want).finish(),
             Output::ReturnLease(lease) => f.debug_tuple("ReturnLease").field(lease).finish(),

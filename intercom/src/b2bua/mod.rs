@@ -3,6 +3,7 @@
 mod authentication;
 mod buzz;
 mod dispatch;
+mod heard;
 mod inspection;
 mod interface;
 mod registration;
@@ -29,6 +30,7 @@ use crate::audit::{Journal, Kind};
 use crate::call::{Call, CallInput, Party};
 use crate::cdr::{Cdr, EndReason};
 use crate::config::Config;
+use crate::ladder::Ladders;
 use crate::lease::Leases;
 use crate::penalty::Penalties;
 use crate::profile::Stations;
@@ -78,6 +80,9 @@ pub struct B2bua {
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
     penalties: Penalties,
+    ladders: Ladders,
+    /// Somebody listens to all messages.
+    tapped: bool,
     draining: bool,
     counters: Counters,
     queue: VecDeque<Output>,
@@ -139,6 +144,8 @@ impl B2bua {
             station_realms: BTreeMap::new(),
             auth_records: (None, 0),
             penalties: Penalties::default(),
+            ladders: Ladders::new(config.ladder_octets),
+            tapped: false,
             draining: false,
             counters: Counters::default(),
             queue: VecDeque::new(),
@@ -176,6 +183,7 @@ impl B2bua {
     pub fn handle(&mut self, now: Now, input: Input) -> Outputs<'_> {
         match input {
             Input::Received { flow, bytes } => {
+                self.hear(now, false, &flow, &bytes);
                 if self.penalties.silent(now.mono, flow.remote.ip())
                     && self.is_silenced(now, &flow, &bytes)
                 {
@@ -221,6 +229,7 @@ impl B2bua {
                 }
             }
             Input::Stations(stations) => self.set_stations(*stations),
+            Input::Tap(on) => self.tapped = on,
             Input::Drain => self.draining = true,
             Input::Shutdown => {
                 self.draining = true;
@@ -231,6 +240,7 @@ impl B2bua {
             }
         }
         self.perform(now);
+        self.name_heard();
         for want in self.site.leases.wants() {
             self.queue.push_back(Output::WantLeases(want));
         }
@@ -472,6 +482,7 @@ impl B2bua {
             self.ringing.remove(&number);
             if let Some(call) = self.calls.remove(&number) {
                 self.invites.remove(&call.caller_tx);
+                self.end_ladder(number, call.times.answered.is_some());
             }
             return;
         }
@@ -490,7 +501,10 @@ impl B2bua {
     fn perform(&mut self, now: Now) {
         while let Some(effect) = self.site.effects.pop_front() {
             match effect {
-                Effect::Sip(input) => self.feed(now, input),
+                Effect::Sip(input) => {
+                    self.claim(&input);
+                    self.feed(now, input);
+                }
                 Effect::Open(flow, name) => {
                     if let Some(connection) = flow.connection {
                         self.queue.push_back(Output::Open {

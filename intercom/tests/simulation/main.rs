@@ -15,6 +15,7 @@ mod calls;
 mod digits;
 mod flows;
 mod inspection;
+mod ladders;
 mod races;
 mod refusals;
 mod talks;

@@ -124,6 +124,7 @@ impl World {
             Output::Bindings(changes) => self.bindings(now, changes),
             Output::Cdr(cdr) => self.behind(Behind::Call(cdr)),
             Output::Story(story) => self.behind(Behind::Story(story)),
+            Output::Ladder(_) | Output::Heard(_) => {}
             Output::Notice(notice) => super::notice::tell(&notice),
             Output::WantLeases(want) => {
                 self.order(

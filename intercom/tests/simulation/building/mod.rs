@@ -15,7 +15,9 @@ use intercom::audit::{Decision, Kind, Record};
 use intercom::config::CallLimits;
 use intercom::profile::Reinvite;
 use intercom::unlock::{Drive, Outcome};
-use intercom::{Account, Accounts, B2bua, Cdr, Config, Input, Now, Output, StationProfile, Story};
+use intercom::{
+    Account, Accounts, B2bua, Cdr, Config, Heard, Input, Ladder, Now, Output, StationProfile, Story,
+};
 use media_bridge::{Codec, Command, Digit, DigitSource, Event, Lease, LeaseId, LegId, LegStats};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -64,6 +66,8 @@ pub(crate) struct Building {
     pub(crate) disk: Option<Duration>,
     pub(crate) cdrs: Vec<Cdr>,
     pub(crate) stories: Vec<Story>,
+    pub(crate) ladders: Vec<Ladder>,
+    pub(crate) heard: Vec<Heard>,
     pub(crate) violations: Vec<String>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) plan: Arc<Plan>,
@@ -261,6 +265,8 @@ impl Building {
             disk: Some(Duration::from_millis(3)),
             cdrs: Vec::new(),
             stories: Vec::new(),
+            ladders: Vec::new(),
+            heard: Vec::new(),
             violations: Vec::new(),
             accounts,
             plan,
@@ -457,6 +463,8 @@ impl Building {
             }
             Output::Cdr(cdr) => self.cdrs.push(*cdr),
             Output::Story(story) => self.stories.push(*story),
+            Output::Ladder(ladder) => self.ladders.push(*ladder),
+            Output::Heard(heard) => self.heard.push(*heard),
             Output::Notice(notice) => self.notices.push(notice.text),
             Output::Bindings(_) => {}
         }
