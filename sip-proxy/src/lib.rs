@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   bytes in                                                              bytes out
-//!      |  stream::Framer (TCP, TLS)                                           ^
+//!      |  stream::Framer (TCP, TLS), websocket (WS, WSS)                      ^
 //!      v                                                                      |
 //!   message: RawMessage -> Message          message: write_request / write_response / Splice
 //!      |                                                                      ^
@@ -28,9 +28,11 @@ pub mod pool;
 pub mod proxy;
 pub mod registrar;
 pub mod stream;
+pub mod stun;
 pub mod transaction;
 pub mod transport;
 pub mod uri;
+pub mod websocket;
 
 pub use dialog::{Dialog, Reject};
 pub use endpoint::{
