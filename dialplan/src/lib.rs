@@ -30,6 +30,7 @@ mod program;
 mod rights;
 mod source;
 mod step;
+mod transfer;
 
 pub use diagnostic::{Diagnostic, Level, render};
 pub use directory::{Device, Directory, Owner, Person, Redacted, Unit};

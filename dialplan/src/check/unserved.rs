@@ -2,7 +2,6 @@
 //! the button: an output that nothing drives is an error, a fallback that comes to nothing a warning.
 
 use crate::diagnostic::{Diagnostic, Level};
-use crate::language::keys::Action;
 use crate::language::node::code;
 use crate::language::ring::Selector;
 use crate::plan::{DriverKind, Plan};
@@ -35,28 +34,13 @@ pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
             );
         }
     }
-    for key in plan.keys.values().flat_map(|map| &map.keys) {
-        if matches!(key.action, Action::Transfer(_)) {
-            let message = "transfer by key is not served by this version".to_owned();
-            let hint = "the presser hears a beep and the call stays as it is";
-            say(
-                Level::Warn,
-                key.source.span,
-                message,
-                "refused when pressed",
-                hint,
-            );
-        }
-    }
     for op in plan.routes.iter().flat_map(|route| &route.ops) {
         match op {
             Op::End { end, source } => {
-                let what = match end {
-                    EndOp::UnitMessage | EndOp::Plain(End::Message { .. }) => "message",
-                    EndOp::Plain(End::Transfer { .. }) => "transfer",
-                    EndOp::Plain(_) => continue,
-                };
-                let message = format!("end \"{what}\" is not served by this version");
+                if !matches!(end, EndOp::UnitMessage | EndOp::Plain(End::Message { .. })) {
+                    continue;
+                }
+                let message = "end \"message\" is not served by this version".to_owned();
                 say(
                     Level::Warn,
                     source.span,
