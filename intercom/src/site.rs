@@ -9,7 +9,7 @@ use std::time::Instant;
 use dialplan::{Caller, Directory, Facts, Owner, Plan};
 use media_bridge::{Command, LeaseId};
 use rand::Rng;
-use sip_proxy::{Flow, Location, Peer, Pool, Transport};
+use sip_proxy::{Flow, Location, Peer, Pool, Transport, Uri};
 
 use crate::accounts::Accounts;
 use crate::call::Party;
@@ -133,6 +133,29 @@ impl Site {
             sip_proxy::Transport::Udp => format!("<sip:doorward@{host}>"),
             other => format!("<sip:doorward@{host};transport={}>", other.as_param()),
         }
+    }
+
+    /// Whether a URI names this site: one of its domains, or the address or name of the listener it came in by.
+    pub(crate) fn is_ours(&self, uri: &Uri, flow: &Flow) -> bool {
+        let host = uri.host_str();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let config = &self.config;
+        if config
+            .domains
+            .iter()
+            .any(|domain| domain.eq_ignore_ascii_case(host))
+        {
+            return true;
+        }
+        let same = |name: &str| {
+            let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
+            name.trim_start_matches('[')
+                .trim_end_matches(']')
+                .eq_ignore_ascii_case(host)
+        };
+        host.parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip == flow.local.ip())
+            || config.advertise.values().any(|name| same(name))
     }
 
     /// Who an account is, by the directory as it is now. `None`: unknown or revoked.

@@ -113,6 +113,8 @@ impl B2bua {
                     .with_header(HeaderName::Accept, "application/sdp");
                 self.answer(tx, response);
             }
+            // A transfer is of a call: nobody is made to call somebody out of the blue.
+            Method::Refer => self.answer(tx, OutgoingResponse::new(403)),
             Method::Bye | Method::Info | Method::Update | Method::Prack => {
                 self.counters.unknown_dialog += 1;
                 self.answer(tx, OutgoingResponse::new(481));

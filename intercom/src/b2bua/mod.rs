@@ -470,7 +470,7 @@ impl B2bua {
         if call.is_ended() && !std::mem::replace(&mut call.progress.uncounted, true) {
             self.counters.answered += u64::from(call.times.answered.is_some());
             self.live = self.live.saturating_sub(1);
-            let device = &call.caller.party.device;
+            let device = &call.origin.device;
             if let Some(count) = self.per_device.get_mut(device) {
                 *count = count.saturating_sub(1);
                 if *count == 0 {

@@ -55,24 +55,6 @@ impl B2bua {
 
     /// Whether a URI names this site: one of its domains, or the address or name of the listener it came in by.
     pub(super) fn is_ours(&self, uri: &Uri, flow: &Flow) -> bool {
-        let host = uri.host_str();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let config = &self.site.config;
-        if config
-            .domains
-            .iter()
-            .any(|domain| domain.eq_ignore_ascii_case(host))
-        {
-            return true;
-        }
-        let same = |name: &str| {
-            let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
-            name.trim_start_matches('[')
-                .trim_end_matches(']')
-                .eq_ignore_ascii_case(host)
-        };
-        host.parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip == flow.local.ip())
-            || config.advertise.values().any(|name| same(name))
+        self.site.is_ours(uri, flow)
     }
 }

@@ -15,6 +15,9 @@ use crate::story::Line;
 impl Call {
     /// A branch rings: the caller hears it once, and then each minute.
     pub(crate) fn rings(&mut self, site: &mut Site, now: Now) {
+        if self.transfer.is_some() {
+            return self.target_rings(site, now);
+        }
         if self.times.rang.is_none() {
             self.times.rang = Some(now.mono);
             self.provisional(site, now);
@@ -93,16 +96,20 @@ impl Call {
             let _ = run.next(&site.directory, &site.facts(now), RingOutcome::Answered);
         }
         self.note_trace(now);
-        self.times.answered = Some(now.mono);
+        let answered = *self.times.answered.get_or_insert(now.mono);
         self.provisional_at = None;
         self.phase = Phase::Talking(Box::new(Talk {
             winner: branch.leg,
             winner_tx: branch.tx,
-            until: now.mono + site.config.limits.max_duration,
+            until: answered + site.config.limits.max_duration,
             keys,
             joined: false,
         }));
-        self.answer_caller(site, now);
+        if self.transfer.is_some() {
+            self.target_answered(site, now);
+        } else {
+            self.answer_caller(site, now);
+        }
     }
 
     /// A 2xx that must not win: acknowledged, hung up, and for its member as if it had not come.
@@ -175,7 +182,8 @@ impl Call {
         let winner = talk.winner.index;
         // doors.md rule 2: the party counts, not who called whom. A door's leg feeds no key map.
         self.caller.configure_media(site, door == Some(winner));
-        talk.winner.configure_media(site, door == Some(0));
+        talk.winner
+            .configure_media(site, door == Some(self.caller.index));
         let (Some(a), Some(b)) = (&self.caller.media, &talk.winner.media) else {
             return;
         };
@@ -206,9 +214,6 @@ impl Call {
     pub(crate) fn acked(&mut self, site: &mut Site, now: Now, index: u16, message: &Message) {
         self.heard(now, index, message);
         let Some(leg) = self.leg(index) else {
-            if index == 0 {
-                self.caller.unacked = None;
-            }
             return;
         };
         let Some((tx, wants_answer)) = leg.unacked.take() else {
@@ -239,7 +244,7 @@ impl Call {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 self.note(now, Line::Media(format!("answer in ACK refused: {error}")));
-                if index == 0 && tx == self.caller_tx {
+                if tx == self.caller_tx {
                     return self.finish(site, now, EndReason::MediaRefused, 488);
                 }
                 if let Some(negotiation) = self.leg(index).and_then(super::leg::Leg::negotiation) {
@@ -260,20 +265,8 @@ impl Call {
     /// No ACK came within 64·T1: the dialog is taken for dead (RFC 3261 §13.3.1.4).
     pub(crate) fn ack_missing(&mut self, site: &mut Site, now: Now, tx: ServerTx) {
         self.note(now, Line::Call("no ACK".to_owned()));
-        if self
-            .caller
-            .unacked
-            .is_some_and(|(unacked, _)| unacked == tx)
-        {
-            self.caller.unacked = None;
-        }
-        if let Phase::Talking(talk) = &mut self.phase
-            && talk
-                .winner
-                .unacked
-                .is_some_and(|(unacked, _)| unacked == tx)
-        {
-            talk.winner.unacked = None;
+        for leg in self.established_mut() {
+            leg.unacked.take_if(|(unacked, _)| *unacked == tx);
         }
         if matches!(self.phase, Phase::Ending) {
             self.bye_after_ack(site, now);

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use dialplan::{LegState, Plan, Run};
 use media_bridge::Event;
-use sip_proxy::{
-    ClientTx, ConnectionId, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx,
-};
+use sip_proxy::{ClientTx, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx};
 
 use super::branch::Branch;
 use super::driving::Driving;
@@ -15,8 +13,9 @@ use super::finish::Progress;
 use super::fork::Fork;
 use super::leg::{Leg, Party};
 use super::talk::Talk;
+use super::transfer::Transfer;
 use crate::Now;
-use crate::cdr::EndReason;
+use crate::cdr::{CdrStep, EndReason};
 use crate::config::CallLimits;
 use crate::site::{Effect, Site};
 use crate::story::{Line, Story};
@@ -98,6 +97,9 @@ pub(crate) struct Call {
     pub(crate) dial: String,
     pub(crate) plan: Arc<Plan>,
     pub(crate) run: Option<Run>,
+    /// Who made the call; stays when its leg has left by a transfer.
+    pub(crate) origin: Party,
+    /// The side that waits for an answer, or talks: the caller's leg, or whom a transfer passes on.
     pub(crate) caller: Leg,
     pub(crate) caller_tx: ServerTx,
     pub(crate) late_offer: bool,
@@ -118,6 +120,14 @@ pub(crate) struct Call {
     pub(crate) unlocks: u32,
     /// Digits on their way to the station on the door's leg.
     pub(crate) driving: Option<Driving>,
+    /// A transfer under way: `caller` waits while its target is rung.
+    pub(crate) transfer: Option<Box<Transfer>>,
+    /// Transfers begun.
+    pub(crate) transfers: u8,
+    /// Legs that left the call before its end, for the record. One per transfer, and those are limited.
+    pub(crate) parted: Vec<Leg>,
+    /// The plan's walk before the latest transfer.
+    pub(crate) earlier: Vec<CdrStep>,
 }
 
 /// RFC 3261 §13.3.1.1: an unanswered INVITE hears something every minute.
@@ -142,6 +152,7 @@ impl Call {
         let limits: &CallLimits = &site.config.limits;
         let story = Story::new(id.clone(), now.mono, limits.story_entries);
         let ring_until = now.mono + limits.max_ringing;
+        let origin = party.clone();
         let caller = Leg::new(0, party, profile, flow, local_tag, Some(dialog));
         let mut call = Call {
             number,
@@ -150,6 +161,7 @@ impl Call {
             dial,
             plan: Arc::clone(&site.plan),
             run: None,
+            origin,
             caller,
             caller_tx: tx,
             late_offer: message.body().is_empty(),
@@ -168,6 +180,10 @@ impl Call {
             trace_seen: 0,
             unlocks: 0,
             driving: None,
+            transfer: None,
+            transfers: 0,
+            parted: Vec::new(),
+            earlier: Vec::new(),
         };
         call.heard(now, 0, &message);
         Ok(call)
@@ -218,7 +234,7 @@ impl Call {
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_response(site, now, at, message);
         } else if self.info_answered(site, now, tx, Some(status)) {
-        } else if matches!(self.phase, Phase::Talking(_)) {
+        } else if self.is_established() {
             self.dialog_response(site, now, tx, message);
         } else if (200..300).contains(&status) && *message.method() == Method::Invite {
             // A re-INVITE of ours answered when the call is already over: the BYE is on its way, the ACK is owed.
@@ -232,7 +248,7 @@ impl Call {
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_failed(site, now, at, cause);
         } else if self.info_answered(site, now, tx, None) {
-        } else if matches!(self.phase, Phase::Talking(_)) {
+        } else if self.is_established() {
             self.dialog_failed(site, now, tx);
         }
     }
@@ -244,7 +260,7 @@ impl Call {
         }
         match &self.phase {
             Phase::Ringing(_) | Phase::Pausing { .. } if self.ring_until <= now.mono => {
-                self.finish(site, now, EndReason::NotAnswered, 480);
+                self.unanswered(site, now, EndReason::NotAnswered, 480);
             }
             Phase::Ringing(_) => self.fork_timers(site, now),
             Phase::Pausing { until } if *until <= now.mono => self.retry(site, now),
@@ -322,25 +338,6 @@ impl Call {
         );
     }
 
-    /// Who a leg is, for the story.
-    pub(crate) fn party_name(&self, index: u16) -> String {
-        if index == 0 {
-            return self.caller.party.device.clone();
-        }
-        if let Phase::Talking(talk) = &self.phase
-            && talk.winner.index == index
-        {
-            return talk.winner.party.device.clone();
-        }
-        self.branches
-            .iter()
-            .find(|branch| branch.leg.index == index)
-            .map_or_else(
-                || format!("leg {index}"),
-                |branch| branch.leg.party.device.clone(),
-            )
-    }
-
     /// Answers a request.
     pub(crate) fn respond(
         &mut self,
@@ -366,42 +363,6 @@ impl Call {
         site.sip(sip_proxy::Input::Respond { tx, response });
     }
 
-    /// A leg by its number, while it has a dialog.
-    pub(crate) fn leg(&mut self, index: u16) -> Option<&mut Leg> {
-        if index == 0 {
-            return Some(&mut self.caller);
-        }
-        match &mut self.phase {
-            Phase::Talking(talk) if talk.winner.index == index => Some(&mut talk.winner),
-            _ => None,
-        }
-    }
-
-    /// A leg to look at.
-    pub(crate) fn peek(&self, index: u16) -> Option<&Leg> {
-        if index == 0 {
-            return Some(&self.caller);
-        }
-        match &self.phase {
-            Phase::Talking(talk) if talk.winner.index == index => Some(&talk.winner),
-            _ => None,
-        }
-    }
-
-    /// A connection is gone: what its legs are told from now on goes by a new one.
-    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
-        let winner = match &mut self.phase {
-            Phase::Talking(talk) => Some(&mut talk.winner),
-            _ => self.progress.winner.as_deref_mut(),
-        };
-        let branches = self.branches.iter_mut().map(|branch| &mut branch.leg);
-        for leg in [&mut self.caller].into_iter().chain(winner).chain(branches) {
-            if leg.flow.connection == Some(connection) {
-                leg.lose_connection();
-            }
-        }
-    }
-
     /// A leg's peer speaks from a new connection, which it has proven to be its own.
     pub(crate) fn moved(&mut self, index: u16, flow: Flow) {
         if let Some(leg) = self.leg(index) {
@@ -414,40 +375,13 @@ impl Call {
         matches!(self.phase, Phase::Ringing(_) | Phase::Pausing { .. })
     }
 
-    /// The door's leg, when one side of the call stands at a door and the other does not.
-    pub(crate) fn door_side(&self) -> Option<(u16, String)> {
-        let Phase::Talking(talk) = &self.phase else {
-            return None;
-        };
-        match (&self.caller.party.door, &talk.winner.party.door) {
-            (Some(door), None) => Some((0, door.clone())),
-            (None, Some(door)) => Some((talk.winner.index, door.clone())),
-            _ => None,
-        }
-    }
-
-    /// Those who talk, or want to.
-    pub(crate) fn parties(&self) -> impl Iterator<Item = &Party> {
-        let winner = match &self.phase {
-            Phase::Talking(talk) => Some(&talk.winner.party),
-            _ => None,
-        };
-        [&self.caller.party].into_iter().chain(winner)
-    }
-
-    /// Whether a 2xx of ours in transaction `tx` waits for its ACK.
-    pub(crate) fn awaits_ack(&self, tx: ServerTx) -> bool {
-        let waits = |leg: &Leg| leg.unacked.is_some_and(|(unacked, _)| unacked == tx);
-        waits(&self.caller) || matches!(&self.phase, Phase::Talking(talk) if waits(&talk.winner))
-    }
-
     /// What a device is to a door in this call.
     pub(crate) fn relation(&self, device: &str, door: &str) -> LegState {
         if let Phase::Talking(talk) = &self.phase {
             let Some((index, found)) = self.door_side() else {
                 return LegState::None;
             };
-            let person = if index == 0 {
+            let person = if index == self.caller.index {
                 &talk.winner
             } else {
                 &self.caller

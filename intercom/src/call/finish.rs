@@ -86,6 +86,7 @@ impl Call {
             }
             self.progress.winner = Some(Box::new(winner));
         }
+        self.transfer_over(site, now, reason);
         if self.progress.final_status.is_none() {
             let status = if status < 300 { 480 } else { status };
             let response = OutgoingResponse::new(status)
@@ -191,11 +192,7 @@ impl Call {
         message: &Message,
     ) -> Option<(OutgoingRequest, Option<OutgoingRequest>, sip_proxy::Flow)> {
         let (_, index) = super::parse_tag(message.from_tag()?)?;
-        let leg = if index == 0 {
-            Some(&self.caller)
-        } else {
-            self.peek(index).or(self.progress.winner.as_deref())
-        }?;
+        let leg = self.peek(index).or(self.progress.winner.as_deref())?;
         let flow = leg.flow;
         let known = leg
             .dialog
@@ -227,14 +224,12 @@ impl Call {
 
     /// A worker's last word on a leg.
     pub(crate) fn media_closed(&mut self, index: u16, stats: LegStats) {
-        let leg = if index == 0 {
-            Some(&mut self.caller)
-        } else {
-            self.progress
-                .winner
-                .as_deref_mut()
-                .filter(|leg| leg.index == index)
-        };
+        let last = self.progress.winner.as_deref_mut();
+        let leg = [&mut self.caller]
+            .into_iter()
+            .chain(last)
+            .chain(&mut self.parted)
+            .find(|leg| leg.index == index);
         if let Some(media) = leg.and_then(|leg| leg.media.as_mut()) {
             media.stats = stats;
             media.opened = false;
@@ -247,7 +242,9 @@ impl Call {
             return;
         }
         let open = |leg: &Leg| leg.media.as_ref().is_some_and(|media| media.opened);
-        let waits = open(&self.caller) || self.progress.winner.as_deref().is_some_and(open);
+        let waits = open(&self.caller)
+            || self.progress.winner.as_deref().is_some_and(open)
+            || self.parted.iter().any(open);
         if waits
             && self
                 .progress
@@ -267,25 +264,18 @@ impl Call {
         let started = self.started.mono;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(started));
         let winner = self.progress.winner.as_deref();
-        let legs = [Some(&self.caller), winner]
+        let legs = [&self.caller]
             .into_iter()
-            .flatten()
+            .chain(winner)
+            .chain(&self.parted)
             .map(leg_record)
             .collect();
-        let steps = self.run.as_ref().map(|run| {
-            run.trace()
-                .iter()
-                .map(|line| CdrStep {
-                    at: line.at_offset,
-                    what: crate::story::masked(line.what.clone()),
-                    source: line.source.to_string(),
-                })
-                .collect()
-        });
+        let mut steps = self.earlier.clone();
+        steps.extend(self.run.iter().flat_map(steps_of));
         Cdr {
             call: self.id.clone(),
-            caller: self.caller.party.device.clone(),
-            door: self.caller.party.door.clone(),
+            caller: self.origin.device.clone(),
+            door: self.origin.door.clone(),
             dialled: crate::story::is_name(&self.dial).then(|| self.dial.clone()),
             route: self.run.as_ref().map(|run| run.route_name().to_owned()),
             plan: self.plan.version().to_owned(),
@@ -300,9 +290,18 @@ impl Call {
             status: self.progress.final_status.unwrap_or(0),
             unlocks: self.unlocks,
             legs,
-            steps: steps.unwrap_or_default(),
+            steps,
         }
     }
+}
+
+/// The walk of one run, as the record tells it.
+pub(crate) fn steps_of(run: &dialplan::Run) -> impl Iterator<Item = CdrStep> {
+    run.trace().iter().map(|line| CdrStep {
+        at: line.at_offset,
+        what: crate::story::masked(line.what.clone()),
+        source: line.source.to_string(),
+    })
 }
 
 fn leg_record(leg: &Leg) -> CdrLeg {

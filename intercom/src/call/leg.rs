@@ -52,6 +52,8 @@ pub(crate) struct LegFlags {
     pub(crate) told_hold: bool,
     /// BYE sent or received: the dialog is over.
     pub(crate) over: bool,
+    /// The dialog is by an INVITE of ours: its Call-ID too.
+    pub(crate) uac: bool,
 }
 
 /// A leg. The caller's is a UAS dialog, a branch's a UAC one; after the answer they behave alike.
@@ -84,6 +86,10 @@ impl Leg {
         local_tag: String,
         dialog: Option<Dialog>,
     ) -> Self {
+        let flags = LegFlags {
+            uac: dialog.is_none(),
+            ..LegFlags::default()
+        };
         Leg {
             index,
             party,
@@ -96,7 +102,7 @@ impl Leg {
             ours: None,
             retry_at: None,
             unacked: None,
-            flags: LegFlags::default(),
+            flags,
         }
     }
 

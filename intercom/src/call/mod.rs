@@ -23,9 +23,12 @@ mod driving;
 mod finish;
 mod fork;
 mod leg;
+mod legs;
 mod offer;
+mod refer;
 mod route;
 mod talk;
+mod transfer;
 
 use media_bridge::LegId;
 use sip_proxy::endpoint::ClientTx;

@@ -12,10 +12,11 @@ use crate::site::{Site, Target};
 use crate::story::Line;
 
 /// Methods we serve (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER";
+pub(crate) const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER, REFER";
 /// Extensions we understand (RFC 3261 §20.37). `timer` is not among them: a peer may refresh as it likes, we start no
 /// session timer of our own.
-pub(crate) const SUPPORTED: &str = "path, outbound";
+pub(crate) const SUPPORTED: &str = "path, outbound, norefersub";
 
 /// An SDP body.
 pub(crate) fn sdp(bytes: bytes::Bytes) -> Body {
@@ -113,6 +114,7 @@ impl Call {
             headers
                 .extend(extra.map(|(name, value)| (HeaderName::from_token(name), value.clone())));
         }
+        headers.extend(self.referred_by(site));
         let from = format!(
             "\"{}\" <sip:{}@{domain}>;tag={}",
             quoted(name),

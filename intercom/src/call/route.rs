@@ -108,17 +108,17 @@ impl Call {
                 // Carried through the bridge like any call until the stateful proxy takes it over.
                 match self.proxy_ring(target) {
                     Some(ring) => self.ring(site, now, ring),
-                    None => self.finish(site, now, EndReason::NotAnswered, 480),
+                    None => self.unanswered(site, now, EndReason::NotAnswered, 480),
                 }
             }
-            Step::Done => self.finish(site, now, EndReason::NotAnswered, 480),
+            Step::Done => self.unanswered(site, now, EndReason::NotAnswered, 480),
         }
     }
 
-    fn ring(&mut self, site: &mut Site, now: Now, ring: Ring) {
+    pub(crate) fn ring(&mut self, site: &mut Site, now: Now, ring: Ring) {
         self.step += 1;
         if self.step > IDLE_STEPS {
-            return self.finish(site, now, EndReason::NotAnswered, 480);
+            return self.unanswered(site, now, EndReason::NotAnswered, 480);
         }
         for (member, outcome) in &ring.dropped {
             self.story
@@ -166,17 +166,13 @@ impl Call {
             }
             End::Message { .. } => {
                 self.note(now, Line::Call("no message box is configured".to_owned()));
-                self.finish(site, now, EndReason::NotAnswered, end.status());
+                self.unanswered(site, now, EndReason::NotAnswered, end.status());
             }
-            End::Transfer { .. } => {
-                self.note(
-                    now,
-                    Line::Call("transfer at the plan's end is not served".to_owned()),
-                );
-                self.finish(site, now, EndReason::NotAnswered, end.status());
+            End::Transfer { to } => self.end_transfer(site, now, to),
+            End::Busy => self.unanswered(site, now, EndReason::Busy, end.status()),
+            End::Log | End::Hangup => {
+                self.unanswered(site, now, EndReason::NotAnswered, end.status());
             }
-            End::Busy => self.finish(site, now, EndReason::Busy, end.status()),
-            End::Log | End::Hangup => self.finish(site, now, EndReason::NotAnswered, end.status()),
         }
     }
 
@@ -232,7 +228,7 @@ fn hops(message: &Message) -> u8 {
 
 /// Required extensions we do not have (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported_options(message: &Message) -> String {
-    let known = ["path", "outbound"];
+    let known = ["path", "outbound", "norefersub"];
     let missing: Vec<&str> = message
         .values(&HeaderName::Require)
         .filter(|option| !known.iter().any(|known| known.eq_ignore_ascii_case(option)))

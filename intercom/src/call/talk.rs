@@ -47,10 +47,13 @@ impl Call {
         let name = self.party_name(index);
         let method = message.method().clone();
         let what = method.as_str().to_owned();
+        let left = self.leg(index).is_none() && self.peek(index).is_some();
         let verdict = match self.leg(index).and_then(|leg| leg.dialog.as_mut()) {
             Some(dialog) if dialog.matches(message) => {
                 dialog.receive(message).map_err(|reject| reject.status)
             }
+            // It left by a transfer and says good-bye while we do.
+            _ if method == Method::Bye && left => Err(200),
             _ => Err(481),
         };
         if let Err(status) = verdict {
@@ -63,6 +66,7 @@ impl Call {
             Method::Bye => self.peer_bye(site, now, index, tx),
             Method::Invite | Method::Update => self.reinvited(site, now, index, tx, message),
             Method::Info => self.info(site, now, index, tx, message),
+            Method::Refer => self.refer(site, now, index, tx, message),
             Method::Options | Method::Message => {
                 let response =
                     OutgoingResponse::new(200).with_header(HeaderName::Allow, ALLOW.to_owned());
@@ -84,10 +88,13 @@ impl Call {
             // A BYE instead of the ACK ends the dialog all the same (RFC 3261 §15).
             leg.unacked = None;
         }
-        let answered = matches!(self.phase, Phase::Talking(_));
-        let reason = match (index, answered) {
-            (0, true) => EndReason::CallerHungUp,
-            (0, false) => EndReason::CallerCancelled,
+        if self.transferer_left(site, now, index) {
+            return;
+        }
+        let answered = self.is_established();
+        let reason = match (index == self.caller.index, answered) {
+            (true, true) => EndReason::CallerHungUp,
+            (true, false) => EndReason::CallerCancelled,
             _ => EndReason::CalleeHungUp,
         };
         self.finish(site, now, reason, 487);
@@ -105,7 +112,7 @@ impl Call {
         let name = self.party_name(index);
         let what = message.method().as_str().to_owned();
         let invite = *message.method() == Method::Invite;
-        let talking = matches!(self.phase, Phase::Talking(_));
+        let talking = self.is_established();
         let contact = self.peek(index).map(|leg| site.contact(&leg.flow));
         let Some(leg) = self.leg(index) else { return };
         if leg.ours.is_some() {
@@ -195,7 +202,8 @@ impl Call {
         };
         let (first, second) = (self.caller.flags.held, talk.winner.flags.held);
         let winner = talk.winner.index;
-        self.tell_hold(site, now, 0, second);
+        let caller = self.caller.index;
+        self.tell_hold(site, now, caller, second);
         self.tell_hold(site, now, winner, first);
     }
 
@@ -273,14 +281,16 @@ impl Call {
                 }
                 return;
             }
-            Phase::Talking(talk) if talk.winner.ours.as_ref().is_some_and(|ours| ours.tx == tx) => {
-                talk.winner.index
+            _ => {
+                let waits = |leg: &&Leg| leg.ours.as_ref().is_some_and(|ours| ours.tx == tx);
+                let found = self.established().find(waits).map(|leg| leg.index);
+                let Some(index) = found else {
+                    return self.ack_stray_invite(site, tx, message);
+                };
+                index
             }
-            _ if self.caller.ours.as_ref().is_some_and(|ours| ours.tx == tx) => 0,
-            _ => return,
         };
         self.heard(now, index, message);
-        let mine = index != 0;
         let random = site.random();
         let Some(leg) = self.leg(index) else { return };
         let Some(ours) = leg.ours.take() else { return };
@@ -322,7 +332,7 @@ impl Call {
                 }
                 leg.flags.told_hold = !leg.flags.told_hold;
                 // RFC 3261 §14.1: the owner of the Call-ID waits longer, so that the two do not meet again.
-                let wait = if mine {
+                let wait = if leg.flags.uac {
                     2_100 + random % 1_900
                 } else {
                     random % 2_000
@@ -340,11 +350,8 @@ impl Call {
 
     /// A re-INVITE of ours got no response: the peer is gone (RFC 3261 §12.2.1.2).
     pub(crate) fn dialog_failed(&mut self, site: &mut Site, now: Now, tx: ClientTx) {
-        let Phase::Talking(talk) = &mut self.phase else {
-            return;
-        };
         let mut hit = false;
-        for leg in [&mut self.caller, &mut talk.winner] {
+        for leg in self.established_mut() {
             if leg.ours.as_ref().is_some_and(|ours| ours.tx == tx) {
                 leg.ours = None;
                 hit = true;
@@ -391,7 +398,7 @@ impl Call {
             }
             Event::Silent { for_, .. } => {
                 let held = self.peek(index).is_some_and(|leg| leg.flags.held);
-                if matches!(self.phase, Phase::Talking(_)) && !held {
+                if self.is_established() && !held {
                     let name = self.party_name(index);
                     self.note(
                         now,
@@ -483,14 +490,13 @@ impl Call {
                 };
                 self.wish(site, index, wish);
             }
-            Some(KeyAction::Transfer { target, .. }) => {
+            Some(KeyAction::Transfer { target, source }) => {
                 let line = format!(
-                    "{name}: key {} by {by}: transfer to {target} is not served: refused",
+                    "{name}: key {} by {by}: transfer to {target}",
                     digit.label()
                 );
                 self.note(now, Line::Call(line));
-                let device = name;
-                self.beep(site, &device);
+                self.transfer_by_key(site, now, index, &target, source);
             }
             Some(KeyAction::Absent) => {
                 self.note(

@@ -19,4 +19,5 @@ mod ladders;
 mod races;
 mod refusals;
 mod talks;
+mod transfers;
 mod unlocks;

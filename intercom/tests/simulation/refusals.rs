@@ -100,7 +100,7 @@ fn unknown_dialogs_methods_and_foreign_domains_are_refused() {
             Method::Refer,
             "<sip:desk-1@elm.example>",
             "sip:desk-1@elm.example",
-            405,
+            403,
         ),
         (
             Method::Subscribe,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use intercom::audit::{Decision, Kind};
 use intercom::profile::{DigitsOut, DtmfMethod, StationOut, Stations};
-use media_bridge::Command;
+use media_bridge::{Command, Tone};
 use sip_proxy::{HeaderName, Method};
 
 use crate::building::link::Weather;
@@ -238,19 +238,31 @@ fn a_relay_that_refuses_or_is_dead_is_told_and_a_new_press_is_a_new_intent() {
 }
 
 #[test]
-fn transfer_is_refused_aloud() {
+fn a_transfer_to_nobody_is_refused_aloud() {
     let mut building = Building::ready(50);
+    building.replan(&[(
+        "\"0\" transfer=\"desk\"",
+        "\"0\" transfer=\"device:nobody\"",
+    )]);
     talking(&mut building, "lobby", "101", "anna-app");
     let (_, anna) = building.joined();
     building.press(anna, '0');
     building.run(SECOND);
-    assert!(
-        building
-            .b2bua
-            .stories()
-            .any(|story| story.to_string().contains("transfer to desk is not served"))
-    );
-    assert!(building.find("lobby").is_up());
+    assert!(building.b2bua.stories().any(|story| {
+        story
+            .to_string()
+            .contains("transfer refused: nobody is there")
+    }));
+    let beep = building.commands.iter().any(|command| {
+        matches!(
+            command,
+            Command::Play {
+                tone: Tone::Beep,
+                ..
+            }
+        )
+    });
+    assert!(beep && building.find("lobby").is_up());
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }

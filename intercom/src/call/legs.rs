@@ -1,0 +1,96 @@
+//! The legs of a call: whom it has now, who is who, and those that left.
+
+use sip_proxy::{ConnectionId, ServerTx};
+
+use super::call::{Call, Phase};
+use super::leg::{Leg, Party};
+
+impl Call {
+    /// The legs that are in the call now: the caller's, the other side's, and the one that transfers it.
+    pub(crate) fn established(&self) -> impl Iterator<Item = &Leg> {
+        let winner = match &self.phase {
+            Phase::Talking(talk) => Some(&talk.winner),
+            _ => None,
+        };
+        let transferer = self.transfer.as_deref().map(|transfer| &transfer.leg);
+        [&self.caller].into_iter().chain(winner).chain(transferer)
+    }
+
+    /// See [`Call::established`].
+    pub(crate) fn established_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
+        let winner = match &mut self.phase {
+            Phase::Talking(talk) => Some(&mut talk.winner),
+            _ => None,
+        };
+        let transferer = self
+            .transfer
+            .as_deref_mut()
+            .map(|transfer| &mut transfer.leg);
+        [&mut self.caller]
+            .into_iter()
+            .chain(winner)
+            .chain(transferer)
+    }
+
+    /// Whether the caller has been answered and the call is not over: its dialogs take requests.
+    pub(crate) fn is_established(&self) -> bool {
+        matches!(self.phase, Phase::Talking(_)) || self.transfer.is_some()
+    }
+
+    /// A leg by its number, while it is in the call.
+    pub(crate) fn leg(&mut self, index: u16) -> Option<&mut Leg> {
+        self.established_mut().find(|leg| leg.index == index)
+    }
+
+    /// A leg to look at; also one that left the call, whose peer may still have a word to say.
+    pub(crate) fn peek(&self, index: u16) -> Option<&Leg> {
+        let find = |leg: &&Leg| leg.index == index;
+        let mut legs = self.established();
+        legs.find(find).or_else(|| self.parted.iter().find(find))
+    }
+
+    /// Who a leg is, for the story.
+    pub(crate) fn party_name(&self, index: u16) -> String {
+        let branches = self.branches.iter().map(|branch| &branch.leg);
+        let legs = self.established().chain(branches).chain(&self.parted);
+        legs.into_iter()
+            .find(|leg| leg.index == index)
+            .map_or_else(|| format!("leg {index}"), |leg| leg.party.device.clone())
+    }
+
+    /// A connection is gone: what its legs are told from now on goes by a new one.
+    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
+        let lose = |leg: &mut Leg| {
+            if leg.flow.connection == Some(connection) {
+                leg.lose_connection();
+            }
+        };
+        self.established_mut().for_each(lose);
+        let branches = self.branches.iter_mut().map(|branch| &mut branch.leg);
+        let last = self.progress.winner.as_deref_mut();
+        branches.chain(last).chain(&mut self.parted).for_each(lose);
+    }
+
+    /// The door's leg, when one side of the call stands at a door and the other does not.
+    pub(crate) fn door_side(&self) -> Option<(u16, String)> {
+        let Phase::Talking(talk) = &self.phase else {
+            return None;
+        };
+        match (&self.caller.party.door, &talk.winner.party.door) {
+            (Some(door), None) => Some((self.caller.index, door.clone())),
+            (None, Some(door)) => Some((talk.winner.index, door.clone())),
+            _ => None,
+        }
+    }
+
+    /// Those who talk, or want to.
+    pub(crate) fn parties(&self) -> impl Iterator<Item = &Party> {
+        self.established().map(|leg| &leg.party)
+    }
+
+    /// Whether a 2xx of ours in transaction `tx` waits for its ACK.
+    pub(crate) fn awaits_ack(&self, tx: ServerTx) -> bool {
+        self.established()
+            .any(|leg| leg.unacked.is_some_and(|(unacked, _)| unacked == tx))
+    }
+}
