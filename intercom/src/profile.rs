@@ -57,6 +57,8 @@ pub struct StationProfile {
     pub early_media: bool,
     /// Auto-answer headers of this handset.
     pub auto_answer: AutoAnswer,
+    /// It speaks UDP and nothing else: a request too long for one datagram is sent as one all the same.
+    pub datagrams_only: bool,
 }
 
 impl Default for StationProfile {
@@ -71,6 +73,7 @@ impl Default for StationProfile {
             ring_limit: None,
             early_media: false,
             auto_answer: AutoAnswer::default(),
+            datagrams_only: false,
         }
     }
 }

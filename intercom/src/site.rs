@@ -207,6 +207,14 @@ impl Site {
         let Some(user) = self.accounts.user_of(device) else {
             return Vec::new();
         };
+        let datagrams_only = self.profile(user).datagrams_only;
+        let way = |flow: Flow| {
+            if datagrams_only {
+                flow.datagrams_only()
+            } else {
+                flow
+            }
+        };
         let mut targets: Vec<Target> = self
             .location
             .lookup(&self.aor(user), now)
@@ -214,7 +222,7 @@ impl Site {
             .map(|binding| Target {
                 uri: binding.contact.clone(),
                 route: binding.path.clone(),
-                flow: binding.flow,
+                flow: way(binding.way()),
                 key: binding
                     .instance
                     .as_ref()
@@ -229,7 +237,7 @@ impl Site {
                     key: uri.clone(),
                     uri,
                     route: Vec::new(),
-                    flow,
+                    flow: way(flow),
                 });
             }
         }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::transport::{ConnectionId, Flow};
+use crate::transport::{ConnectionId, Flow, Transport};
 use crate::uri::{Host, Uri};
 
 /// One registered contact.
@@ -43,6 +43,29 @@ impl Binding {
         let left = self.expires.saturating_duration_since(now);
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
+    /// The way requests go to it. By datagrams only, whatever their length, where the device asked for UDP by name, where
+    /// requests must take its own flow (RFC 5626), and where it is not at the address it says: behind NAT nobody can
+    /// connect to it.
+    #[must_use]
+    pub fn way(&self) -> Flow {
+        if self.flow.transport != Transport::Udp {
+            return self.flow;
+        }
+        let reachable = Uri::parse(&self.contact).is_ok_and(|uri| {
+            let at_home = match uri.host() {
+                Host::V4(ip) => IpAddr::V4(ip) == self.flow.remote.ip().to_canonical(),
+                Host::V6(ip) => IpAddr::V6(ip) == self.flow.remote.ip(),
+                Host::Name(_) => false,
+            };
+            at_home && uri.param("transport").is_none()
+        });
+        if reachable && self.reg_id.is_none() && self.path.is_empty() {
+            self.flow
+        } else {
+            self.flow.datagrams_only()
+        }
     }
 
     /// The connection it came by is gone: a new one goes to where the device listens, the address in its topmost Path
@@ -354,7 +377,6 @@ mod tests {
 
     use super::*;
     use crate::transaction::tests::origin;
-    use crate::transport::Transport;
 
     const AOR: &str = "sip:desk@example.com";
 
@@ -487,5 +509,30 @@ mod tests {
         assert_eq!(removed(&changes), [("a", why), ("b", why)]);
         assert_eq!(location.len(), 1);
         assert!(location.revoke(AOR).is_empty());
+    }
+
+    #[test]
+    fn only_a_device_at_its_own_address_is_tried_by_tcp() {
+        let now = origin();
+        let udp = |contact: &str| {
+            let mut binding = binding(contact, 1_000, now);
+            binding.flow.transport = Transport::Udp;
+            binding.flow.connection = None;
+            binding.flow.remote = "192.0.2.7:5062".parse().unwrap();
+            binding
+        };
+        let direct = udp("sip:a@192.0.2.7:5062");
+        assert_eq!(direct.way(), direct.flow);
+        for behind in [
+            "sip:a@10.0.0.7:5062",
+            "sip:a@192.0.2.7;transport=UDP",
+            "sip:a@phone.example",
+        ] {
+            let binding = udp(behind);
+            assert_eq!(binding.way(), binding.flow.datagrams_only(), "{behind}");
+        }
+        let mut outbound = udp("sip:a@192.0.2.7:5062");
+        outbound.reg_id = Some(1);
+        assert_eq!(outbound.way(), outbound.flow.datagrams_only());
     }
 }

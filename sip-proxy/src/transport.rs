@@ -90,6 +90,9 @@ impl ConnectionId {
     /// Set in the numbers that machines give.
     const OPENED: u64 = 1 << 63;
 
+    /// No connection, but a mark on a UDP flow: [`Flow::datagrams_only`].
+    pub(crate) const DATAGRAMS: Self = Self(0);
+
     /// The `n`th connection a machine asks for.
     #[must_use]
     pub fn opened(n: u64) -> Self {
@@ -112,7 +115,8 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The peer's address as seen by the socket, which is the only one to be believed.
     pub remote: SocketAddr,
-    /// The stream connection; `None` on UDP, or on a stream when the shell is to find or open one.
+    /// The stream connection; `None` on UDP (but for [`Flow::datagrams_only`]), or on a stream when the shell is to find
+    /// or open one.
     pub connection: Option<ConnectionId>,
 }
 

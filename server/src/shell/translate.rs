@@ -159,6 +159,7 @@ fn profile(written: &Profile) -> StationProfile {
         auto_answer: AutoAnswer {
             headers: written.sip.auto_answer.clone(),
         },
+        datagrams_only: written.sip.transports.iter().all(|t| t == "udp"),
     }
 }
 

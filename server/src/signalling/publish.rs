@@ -139,6 +139,21 @@ fn transactions(samples: &mut Vec<Sample>, sip: &sip_proxy::Counters) {
         ),
         Sample::count("sip_merged", "Merged requests", sip.merged),
         Sample::count(
+            "sip_large_datagrams",
+            "Requests too long for one datagram",
+            sip.large_datagrams,
+        ),
+        Sample::count(
+            "sip_large_by_tcp",
+            "Of these, requests sent by TCP",
+            sip.large_by_tcp,
+        ),
+        Sample::count(
+            "sip_large_back_to_udp",
+            "Of these, requests sent by UDP after all, TCP refused",
+            sip.large_back_to_udp,
+        ),
+        Sample::count(
             "sip_server_overflow",
             "Requests refused, table full",
             sip.server_overflow,

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::interface::{ClientTx, ForwardRequest, Output};
+use super::large::Datagram;
 use super::slab::Slot;
-use super::{Endpoint, LARGE_DATAGRAM, Owner, Running, name_of};
+use super::{Endpoint, Owner, Running, name_of};
 use crate::message::{
     BRANCH_COOKIE, HeaderName, Message, Method, NameAddr, OutgoingRequest, Splice, write_request,
 };
@@ -65,8 +66,27 @@ pub(super) struct Client {
     cancelling: Cancelling,
     /// This is the CANCEL of another transaction: nobody hears of it.
     is_cancel: bool,
+    /// Went by TCP for its length; this is how it goes by UDP when that is refused.
+    pub(super) datagram: Option<Box<Datagram>>,
     forks: SmallVec<[Fork; 1]>,
     pub(super) running: Running,
+}
+
+impl Client {
+    /// Nothing came back yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(
+            self.machine,
+            Machine::Invite(InviteClient::Calling { .. })
+                | Machine::NonInvite(NonInviteClient::Trying { .. })
+        )
+    }
+
+    /// Made ready to begin again by another flow.
+    pub(super) fn restart(&mut self, flow: Flow) {
+        self.flow = flow;
+        self.running = Running::default();
+    }
 }
 
 /// One step's input, for either machine.
@@ -109,6 +129,7 @@ impl Endpoint {
 
     /// 16.11: an ACK for a 2xx passes without a transaction. Its branch still tells one hop from the next.
     pub(super) fn forward_ack(&mut self, request: &ForwardRequest, to: Flow) {
+        let to = to.plain();
         let random = self.rng.next_u64();
         let via = self.via(to, format_args!("a.{random:016x}"));
         self.counters.requests_out.add(request.message.method());
@@ -128,7 +149,7 @@ impl Endpoint {
         to: Flow,
         forwarded: bool,
         loop_hash: Option<u64>,
-        write: impl FnOnce(&str, &super::EndpointConfig) -> Bytes,
+        write: impl Fn(&str, &super::EndpointConfig) -> Bytes,
     ) {
         if matches!(method, Method::Ack | Method::Cancel) || self.by_tx.contains_key(&tx) {
             self.counters.misuse += 1;
@@ -150,6 +171,7 @@ impl Endpoint {
             forwarded,
             cancelling: Cancelling::No,
             is_cancel: false,
+            datagram: None,
             forks: SmallVec::new(),
             running: Running::default(),
         }) else {
@@ -160,23 +182,26 @@ impl Endpoint {
             });
             return;
         };
-        let via = match loop_hash {
-            Some(hash) => self.via(
-                to,
-                format_args!("{:x}.{random:016x}.{hash:016x}", slot.place),
-            ),
-            None => self.via(to, format_args!("{:x}.{random:016x}", slot.place)),
-        };
-        let bytes = write(&via, &self.config);
-        if to.transport == Transport::Udp && bytes.len() > LARGE_DATAGRAM {
-            self.counters.large_datagrams += 1;
+        let (flow, bytes, datagram) = self.write_for(now, to, |endpoint, to| {
+            let via = match loop_hash {
+                Some(hash) => endpoint.via(
+                    to,
+                    format_args!("{:x}.{random:016x}.{hash:016x}", slot.place),
+                ),
+                None => endpoint.via(to, format_args!("{:x}.{random:016x}", slot.place)),
+            };
+            write(&via, &endpoint.config)
+        });
+        if let Some(client) = self.clients.get_mut(slot) {
+            client.flow = flow;
+            client.datagram = datagram;
         }
         self.counters.requests_out.add(&counted);
         self.by_tx.insert(tx, slot);
         self.start(now, slot, bytes);
     }
 
-    fn start(&mut self, now: Instant, slot: Slot, bytes: Bytes) {
+    pub(super) fn start(&mut self, now: Instant, slot: Slot, bytes: Bytes) {
         let Some(client) = self.clients.get_mut(slot) else {
             return;
         };
@@ -304,6 +329,7 @@ impl Endpoint {
     }
 
     pub(super) fn acknowledge(&mut self, request: &OutgoingRequest, to: Flow, invite: ClientTx) {
+        let to = to.plain();
         let random = self.rng.next_u64();
         let via = self.via(to, format_args!("a.{random:016x}"));
         let bytes = write_request(request, &via, name_of(&self.config));
@@ -376,6 +402,7 @@ impl Endpoint {
             forwarded: false,
             cancelling: Cancelling::No,
             is_cancel: true,
+            datagram: None,
             forks: SmallVec::new(),
             running: Running::default(),
         });
@@ -405,6 +432,9 @@ impl Endpoint {
             && let Some(connection) = client.flow.connection.take()
         {
             self.by_connection.remove(&(connection, slot));
+        }
+        if self.fall_back(now, slot) {
+            return;
         }
         self.step_client(now, slot, Event::TransportError, None);
     }

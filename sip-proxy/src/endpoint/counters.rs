@@ -141,6 +141,10 @@ pub struct Counters {
     pub client_overflow: u64,
     /// UDP requests sent above 1,300 octets (18.1.1: the choice of a stream is the caller's).
     pub large_datagrams: u64,
+    /// Of these, requests that went by TCP instead.
+    pub large_by_tcp: u64,
+    /// And of these, those that came back to UDP because nobody took them by TCP.
+    pub large_back_to_udp: u64,
     /// Forked 2xx beyond the number of forks remembered per INVITE, dropped.
     pub fork_overflow: u64,
     /// Inputs of the transaction user that named no live transaction, or answered one twice.

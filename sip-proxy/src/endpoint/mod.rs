@@ -17,6 +17,7 @@ mod client;
 mod completed;
 mod counters;
 mod interface;
+mod large;
 mod server;
 mod slab;
 mod success;
@@ -44,8 +45,6 @@ use completed::Completed;
 use server::Server;
 use slab::{Slab, Slot};
 
-/// Above this a datagram is likely to be fragmented (18.1.1).
-const LARGE_DATAGRAM: usize = 1300;
 /// Seconds of Retry-After when a table is full.
 const RETRY_AFTER: &str = "5";
 
@@ -96,6 +95,7 @@ pub struct Endpoint {
     clients: Slab<Client>,
     by_tx: HashMap<ClientTx, Slot, BuildHasherDefault<DefaultHasher>>,
     by_connection: BTreeSet<(ConnectionId, Slot)>,
+    refusals: large::Refusals,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -135,6 +135,7 @@ impl Endpoint {
             by_acknowledgement: KeyMap::default(),
             by_tx: HashMap::default(),
             by_connection: BTreeSet::new(),
+            refusals: large::Refusals::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::transaction::tests::origin;
 use crate::transport::Transport;
 
 mod forgetting;
+mod large;
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
