@@ -27,6 +27,8 @@ pub mod message;
 pub mod pool;
 pub mod proxy;
 pub mod registrar;
+pub mod reliable;
+pub mod session_timer;
 pub mod stream;
 pub mod stun;
 pub mod transaction;
@@ -45,6 +47,7 @@ pub use message::{
 };
 pub use pool::{Peer, Pool};
 pub use registrar::{Registered, Registrar, RegistrarConfig};
+pub use session_timer::{SessionPolicy, SessionTimer};
 pub use stream::{Frame, FrameError, Framer};
 pub use transaction::{FailCause, Timers};
 pub use transport::{ConnectionId, Flow, Transport};
