@@ -27,6 +27,8 @@ pub enum EndReason {
     MediaSilent,
     /// A peer no longer knows the dialog, or does not answer.
     PeerGone,
+    /// A session timer ran out: nobody refreshed it.
+    SessionExpired,
     /// Offer and answer did not meet.
     MediaRefused,
     /// No media port was free.
@@ -39,7 +41,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// All of them.
-    pub const ALL: [EndReason; 13] = [
+    pub const ALL: [EndReason; 14] = [
         EndReason::CallerHungUp,
         EndReason::CalleeHungUp,
         EndReason::CallerCancelled,
@@ -49,6 +51,7 @@ impl EndReason {
         EndReason::Limit,
         EndReason::MediaSilent,
         EndReason::PeerGone,
+        EndReason::SessionExpired,
         EndReason::MediaRefused,
         EndReason::NoLease,
         EndReason::Revoked,
@@ -68,6 +71,7 @@ impl EndReason {
             EndReason::Limit => "it reached a limit on calls or their length",
             EndReason::MediaSilent => "no sound came from one side any more",
             EndReason::PeerGone => "one side did not answer any more",
+            EndReason::SessionExpired => "one side did not refresh its session any more",
             EndReason::MediaRefused => "its media, extensions or hops could not be served",
             EndReason::NoLease => "no media port was free",
             EndReason::Revoked => "an account in it was revoked",
@@ -88,6 +92,7 @@ impl EndReason {
             EndReason::Limit => "limit",
             EndReason::MediaSilent => "media-silent",
             EndReason::PeerGone => "peer-gone",
+            EndReason::SessionExpired => "session-expired",
             EndReason::MediaRefused => "media-refused",
             EndReason::NoLease => "no-lease",
             EndReason::Revoked => "revoked",

@@ -121,6 +121,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Call limits.
     pub limits: CallLimits,
+    /// Session timers (RFC 4028).
+    pub session: sip_proxy::SessionPolicy,
     /// Registration limits.
     pub registration: RegistrationLimits,
     /// Station profiles by name.
@@ -153,6 +155,7 @@ impl Default for Config {
             advertise: BTreeMap::new(),
             listeners: Vec::new(),
             limits: CallLimits::default(),
+            session: sip_proxy::SessionPolicy::default(),
             registration: RegistrationLimits::default(),
             profiles: BTreeMap::new(),
             endpoint: sip_proxy::EndpointConfig::default(),

@@ -141,22 +141,14 @@ impl Provisionals {
             || self.waiting.as_ref().is_some_and(body)
     }
 
-    /// The final response is sent: nothing is repeated any more. A PRACK under way is still taken.
-    pub fn stop(&mut self) {
-        self.waiting = None;
-        if let Some(current) = &mut self.current {
-            current.next = current.until + GIVE_UP * self.t1;
-            current.until = current.next;
-        }
-    }
-
-    /// Forgets all: what [`Self::stop`] left over too.
+    /// Nothing is repeated any more.
     pub fn clear(&mut self) {
         self.current = None;
         self.waiting = None;
     }
 
-    /// When [`Self::timeout`] is due.
+    /// When [`Self::timeout`] is due. Not asked any more once the final response is sent: a PRACK under way then is still
+    /// taken.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let current = self.current.as_ref()?;
@@ -364,15 +356,6 @@ mod tests {
         assert!(side.holds_success());
         side.acknowledge(now, &prack("11 7 INVITE")).unwrap();
         assert!(!side.holds_success());
-    }
-
-    #[test]
-    fn after_the_final_response_nothing_is_repeated_and_a_late_prack_is_taken() {
-        let (mut side, now) = (side(), start());
-        side.send(now, 7, ringing()).unwrap();
-        side.stop();
-        assert!(side.timeout(now + Duration::from_secs(5)).is_none());
-        assert!(side.acknowledge(now, &prack("10 7 INVITE")).is_ok());
     }
 
     #[test]

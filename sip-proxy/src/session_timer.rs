@@ -195,6 +195,7 @@ pub struct SessionTimer {
     refresh: Option<Instant>,
     expires: Instant,
     interval: u32,
+    ours: bool,
 }
 
 impl SessionTimer {
@@ -208,7 +209,30 @@ impl SessionTimer {
             refresh: ours.then(|| now + length / 2),
             expires: now + length.saturating_sub(grace),
             interval,
+            ours,
         }
+    }
+
+    /// The Session-Expires value of a request of ours that renews it: who refreshes stays as it is.
+    #[must_use]
+    pub fn value(&self) -> String {
+        let refresher = if self.ours {
+            Refresher::Uac
+        } else {
+            Refresher::Uas
+        };
+        let interval = self.interval;
+        Agreed {
+            interval,
+            refresher,
+        }
+        .value()
+    }
+
+    /// Whether we refresh.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.ours
     }
 
     /// The agreed interval, seconds.
@@ -360,6 +384,7 @@ mod tests {
         assert_eq!(ours.due(after(901)), None);
         assert_eq!(ours.next_timeout(), after(1_768));
         assert_eq!(ours.due(after(1_768)), Some(Due::Expired));
+        assert_eq!(ours.value(), "1800;refresher=uac");
         let theirs = SessionTimer::new(now, 90, false);
         assert_eq!(theirs.next_timeout(), after(60));
     }

@@ -138,11 +138,8 @@ impl B2bua {
             .to_tag()
             .and_then(parse_tag)
             .and_then(|(number, index)| {
-                let leg = self.calls.get(&number)?.peek(index)?;
-                let dialog = leg.dialog.as_ref()?;
-                dialog
-                    .matches(&message)
-                    .then(|| (number, index, leg.flow, leg.party.user.clone()))
+                let (flow, user) = self.calls.get(&number)?.addressed(index, &message)?;
+                Some((number, index, flow, user.to_owned()))
             });
         let Some((number, index, known, user)) = found else {
             self.counters.unknown_dialog += 1;

@@ -2,10 +2,11 @@
 
 use dialplan::RingOutcome;
 use media_bridge::{Command, Tone};
-use sip_proxy::{Dialog, HeaderName, Message, OutgoingResponse, ServerTx};
+use sip_proxy::{HeaderName, Message, OutgoingResponse, ServerTx};
 
-use super::call::{Call, PROVISIONAL_EVERY, Phase};
-use super::offer::ALLOW;
+use super::branch::BranchState;
+use super::call::{Call, Phase};
+use super::offer::{ALLOW, SUPPORTED, sdp};
 use super::talk::Talk;
 use crate::Now;
 use crate::cdr::EndReason;
@@ -13,37 +14,6 @@ use crate::site::Site;
 use crate::story::Line;
 
 impl Call {
-    /// A branch rings: the caller hears it once, and then each minute.
-    pub(crate) fn rings(&mut self, site: &mut Site, now: Now) {
-        if self.transfer.is_some() {
-            return self.target_rings(site, now);
-        }
-        if self.times.rang.is_none() {
-            self.times.rang = Some(now.mono);
-            self.provisional(site, now);
-        }
-    }
-
-    /// A provisional response to the caller (RFC 3261 §13.3.1.1).
-    pub(crate) fn provisional(&mut self, site: &mut Site, now: Now) {
-        if self.progress.final_status.is_some() {
-            self.provisional_at = None;
-            return;
-        }
-        let status = if self.times.rang.is_some() { 180 } else { 183 };
-        let mut response = OutgoingResponse::new(status).with_to_tag(self.caller.local_tag.clone());
-        response.contact = Some(site.contact(&self.caller.flow));
-        self.respond(
-            site,
-            now,
-            self.caller.party.device.clone(),
-            self.caller_tx,
-            "INVITE",
-            response,
-        );
-        self.provisional_at = Some(now.mono + PROVISIONAL_EVERY);
-    }
-
     /// The first 2xx: this branch has won.
     pub(crate) fn win(&mut self, site: &mut Site, now: Now, at: usize, message: &Message) {
         let Some(branch) = self.branches.get_mut(at) else {
@@ -53,21 +23,17 @@ impl Call {
             // Revoked while it rang, or somebody else's device by now.
             return self.reject_winner(site, now, at, message, EndReason::Revoked.header());
         }
-        let Ok(dialog) = Dialog::from_response(&branch.request, message, branch.leg.flow) else {
+        let Ok(dialog) = branch.confirmed(message) else {
             // A 2xx without tag or Contact cannot be ACKed to anywhere: as if it had not been sent.
             return self.branch_over(site, now, at, RingOutcome::Unreachable);
         };
-        let answer = branch.answer(message);
-        let taken = branch
-            .leg
-            .negotiation()
-            .map(|negotiation| negotiation.receive_answer(&answer));
-        if let Some(Err(error)) = taken {
+        if let Err(error) = branch.take_answer(message) {
             self.note(now, Line::Media(format!("answer refused: {error}")));
             let reason = "SIP;cause=488;text=\"Answer not acceptable\"";
             return self.reject_winner(site, now, at, message, reason);
         }
-        let mut branch = self.branches.swap_remove(at);
+        branch.leg.learn(message);
+        branch.leg.accept_timer(now, message);
         let to = branch.leg.party.device.clone();
         site.sip(sip_proxy::Input::Ack {
             request: dialog.ack(message.cseq()),
@@ -81,7 +47,18 @@ impl Call {
                 what: "ACK".to_owned(),
             },
         );
-        branch.leg.dialog = Some(dialog);
+        if let Some(digits) = self.confirm_digits(at) {
+            return self.ask(site, now, at, dialog, digits);
+        }
+        if let Some(branch) = self.branches.get_mut(at) {
+            branch.leg.dialog = Some(dialog);
+        }
+        self.won(site, now, at);
+    }
+
+    /// Branch `at`, answered and acknowledged, has the call.
+    pub(crate) fn won(&mut self, site: &mut Site, now: Now, at: usize) {
+        let branch = self.branches.swap_remove(at);
         self.cancel_losers(site, now);
         let keys = match &self.phase {
             Phase::Ringing(fork) => fork.ring.keys.clone(),
@@ -122,42 +99,49 @@ impl Call {
         reason: &'static str,
     ) {
         let mut branch = self.branches.swap_remove(at);
-        branch.reason = Some(reason);
+        branch.state = BranchState::Ended(reason);
         let (step, member) = (branch.step, branch.member);
         self.lose(site, now, branch, message);
         self.member_lost(site, now, step, member, RingOutcome::Unreachable);
     }
 
     /// 200 to the caller with the answer to its offer, or with our offer when it made none.
-    fn answer_caller(&mut self, site: &mut Site, now: Now) {
+    pub(crate) fn answer_caller(&mut self, site: &mut Site, now: Now) {
+        if self.opening.hold_success() {
+            return;
+        }
         let prefer = match &self.phase {
             Phase::Talking(talk) => talk.winner.codec(),
             _ => None,
         };
-        let late = self.late_offer;
-        let body = self.caller.negotiation().map(|negotiation| {
-            if late {
-                Ok(negotiation.offer(prefer))
-            } else {
-                negotiation.answer(prefer)
-            }
-        });
+        let repeated = self.opening.repeated();
+        let late = self.late_offer && repeated.is_none();
+        let body = match repeated {
+            Some(sdp) => Ok(sdp),
+            None => match self.caller.negotiation() {
+                Some(negotiation) if late => Ok(Some(negotiation.offer(prefer))),
+                Some(negotiation) => negotiation.answer(prefer).map(Some),
+                None => return self.finish(site, now, EndReason::MediaRefused, 500),
+            },
+        };
         let body = match body {
-            Some(Ok(body)) => body,
-            Some(Err(error)) => {
+            Ok(body) => body,
+            Err(error) => {
                 self.note(
                     now,
                     Line::Media(format!("no answer to the caller: {error}")),
                 );
                 return self.finish(site, now, EndReason::MediaRefused, error.status());
             }
-            None => return self.finish(site, now, EndReason::MediaRefused, 500),
         };
         let mut response = OutgoingResponse::new(200)
             .with_to_tag(self.caller.local_tag.clone())
             .with_header(HeaderName::Allow, ALLOW.to_owned())
-            .with_body("application/sdp", body);
+            .with_header(HeaderName::Supported, SUPPORTED.to_owned());
         response.contact = Some(site.contact(&self.caller.flow));
+        response.body = body.map(sdp);
+        let agreed = self.opening.session;
+        let response = self.caller.grant_timer(now, agreed, response);
         self.progress.final_status = Some(200);
         self.caller.unacked = Some((self.caller_tx, late));
         self.respond(

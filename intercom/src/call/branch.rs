@@ -1,25 +1,34 @@
 //! A branch: one INVITE of ours to one contact of one device, until its final response.
 
-use bytes::Bytes;
 use dialplan::RingOutcome;
-use sip_proxy::{ClientTx, Dialog, FailCause, Message, OutgoingRequest};
+use sip_proxy::{ClientTx, FailCause, Message, OutgoingRequest};
 
 use super::call::{Call, Phase};
+use super::confirm::Confirm;
+use super::early::Early;
 use super::leg::Leg;
 use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::Site;
 use crate::story::Line;
 
-/// Where a branch stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a branch stands. A device of the step that has no contact yet is no branch: it waits in the fork
+/// (`Fork::waiting`) and is registered, then invited, when its REGISTER comes.
+#[derive(Debug)]
 pub(crate) enum BranchState {
     /// INVITE sent.
     Invited,
     /// It rings.
     Ringing,
-    /// CANCEL sent, or held back until a provisional comes; its final response is still owed.
-    Cancelling,
+    /// It rings and one of its early dialogs has given SDP.
+    Preview,
+    /// Answered privately: who took it must say so by a digit before it wins.
+    Answered(Box<Confirm>),
+    /// Over for the fork, and why: goes into the CANCEL, and into the BYE of an answer that comes all the same. The final
+    /// response is still owed.
+    Ended(&'static str),
+    /// Nothing is owed any more: taken away after this input.
+    Gone,
 }
 
 /// A branch. It lives until its final response, even when the call has long gone on.
@@ -32,10 +41,10 @@ pub(crate) struct Branch {
     pub(crate) tx: ClientTx,
     pub(crate) request: Box<OutgoingRequest>,
     pub(crate) state: BranchState,
-    /// The answer of its latest 18x, with the tag of that early dialog: a 2xx may leave it out.
-    pub(crate) early: Option<(String, Bytes)>,
-    /// Why it was cancelled; goes into the BYE of a late answer too.
-    pub(crate) reason: Option<&'static str>,
+    /// Its early dialogs, one a To tag: a proxy behind the contact may fork. Bounded by [`super::early::MAX_EARLY`].
+    pub(crate) earlies: Vec<Early>,
+    /// Min-SE a 422 asked for; 0: none did.
+    pub(crate) min_se: u32,
 }
 
 /// The losers of a race.
@@ -56,17 +65,17 @@ pub(crate) fn outcome_of(status: u16) -> RingOutcome {
 }
 
 impl Branch {
-    /// The answer a 2xx brings: its own, else the one its early dialog has given already (RFC 3262 §5; some phones
-    /// leave it out although their 183 was not reliable).
-    pub(crate) fn answer(&self, message: &Message) -> Bytes {
-        match &self.early {
-            Some((tag, early))
-                if message.body().is_empty() && message.to_tag() == Some(tag.as_str()) =>
-            {
-                early.clone()
-            }
-            _ => message.body_bytes(),
-        }
+    /// Whether it can still win.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.state, BranchState::Ended(_) | BranchState::Gone)
+    }
+
+    /// Whether it rings, or rang and was answered.
+    pub(crate) fn rang(&self) -> bool {
+        matches!(
+            self.state,
+            BranchState::Ringing | BranchState::Preview | BranchState::Answered(_)
+        )
     }
 }
 
@@ -87,7 +96,7 @@ impl Call {
             return;
         }
         let from = branch.leg.party.device.clone();
-        let state = branch.state;
+        let live = branch.is_live();
         self.note(
             now,
             Line::In {
@@ -96,37 +105,69 @@ impl Call {
             },
         );
         match status {
-            101..=199 => {
-                self.early_answer(at, message);
-                if state == BranchState::Invited {
-                    if let Some(branch) = self.branches.get_mut(at) {
-                        branch.state = BranchState::Ringing;
-                    }
-                    self.rings(site, now);
-                }
-            }
+            101..=199 => self.branch_provisional(site, now, at, message),
             200..=299 => {
                 let current = matches!(self.phase, Phase::Ringing(_));
-                if state == BranchState::Cancelling || !current {
+                if live && current {
+                    self.branch_answered(site, now, at, message);
+                } else {
                     let branch = self.branches.swap_remove(at);
                     self.lose(site, now, branch, message);
-                } else {
-                    self.win(site, now, at, message);
                 }
             }
+            422 if live && self.reoffer_timer(site, now, at, message) => {}
             _ => self.branch_over(site, now, at, outcome_of(status)),
         }
     }
 
-    /// Keeps the answer of an early dialog. It is made effective by the 2xx alone: what an early branch plays is heard by
-    /// nobody.
-    fn early_answer(&mut self, at: usize, message: &Message) {
-        if let (Some(branch), Some(tag)) = (self.branches.get_mut(at), message.to_tag())
-            && !message.body().is_empty()
-            && super::call::is_sdp(message)
-        {
-            branch.early = Some((tag.to_owned(), message.body_bytes()));
+    /// A 2xx of a branch that can win.
+    fn branch_answered(&mut self, site: &mut Site, now: Now, at: usize, message: &Message) {
+        match self.branches.get(at).map(|branch| &branch.state) {
+            // Another device behind the contact of one that is asked to confirm.
+            Some(BranchState::Answered(_)) => {
+                let tx = self.branches.get(at).map(|branch| branch.tx);
+                if let Some(tx) = tx {
+                    self.ack_stray(site, tx, message);
+                }
+            }
+            _ => self.win(site, now, at, message),
         }
+    }
+
+    /// 422: the INVITE once more with the interval asked for (RFC 4028 §7.3).
+    fn reoffer_timer(&mut self, site: &mut Site, now: Now, at: usize, message: &Message) -> bool {
+        let tx = self.take_tx();
+        let Some(branch) = self.branches.get_mut(at) else {
+            return false;
+        };
+        let policy = site.config.session;
+        let before = branch.min_se.max(policy.min());
+        let Some(min) = sip_proxy::session_timer::raise(before, message) else {
+            return false;
+        };
+        let Some(fields) = policy.fields(min) else {
+            return false;
+        };
+        branch.min_se = min;
+        branch.tx = tx;
+        branch.request.cseq += 1;
+        branch
+            .request
+            .headers
+            .retain(|(name, _)| !fields.iter().any(|(field, _)| field == name));
+        branch.request.headers.extend(fields);
+        let request = (*branch.request).clone();
+        let to = branch.leg.flow;
+        let device = branch.leg.party.device.clone();
+        site.sip(sip_proxy::Input::Request { tx, request, to });
+        self.note(
+            now,
+            Line::Out {
+                to: device,
+                what: "INVITE (SDP)".to_owned(),
+            },
+        );
+        true
     }
 
     /// The INVITE of branch `at` came to nothing.
@@ -152,7 +193,7 @@ impl Call {
     ) {
         let mut branch = self.branches.swap_remove(at);
         branch.leg.close_media(site);
-        if branch.state != BranchState::Cancelling {
+        if branch.is_live() {
             self.member_lost(site, now, branch.step, branch.member, outcome);
         }
     }
@@ -166,8 +207,11 @@ impl Call {
         message: &Message,
     ) {
         branch.leg.close_media(site);
-        let reason = branch.reason.unwrap_or(ELSEWHERE);
-        let Ok(dialog) = Dialog::from_response(&branch.request, message, branch.leg.flow) else {
+        let reason = match branch.state {
+            BranchState::Ended(reason) => reason,
+            _ => ELSEWHERE,
+        };
+        let Ok(dialog) = branch.confirmed(message) else {
             return;
         };
         site.sip(sip_proxy::Input::Ack {
@@ -198,12 +242,14 @@ impl Call {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
-        if branch.state == BranchState::Cancelling {
+        if !branch.is_live() {
             return;
         }
-        branch.state = BranchState::Cancelling;
-        branch.reason = Some(reason);
         branch.leg.close_media(site);
+        if matches!(branch.state, BranchState::Answered(_)) {
+            return self.hang_up_private(site, now, at, reason);
+        }
+        branch.state = BranchState::Ended(reason);
         let to = branch.leg.party.device.clone();
         site.sip(sip_proxy::Input::Cancel {
             tx: branch.tx,
@@ -225,7 +271,7 @@ impl Call {
                 break;
             };
             let stays = site.party(&branch.leg.party.user).as_ref() == Some(&branch.leg.party);
-            if stays || branch.state == BranchState::Cancelling {
+            if stays || !branch.is_live() {
                 continue;
             }
             let (step, member) = (branch.step, branch.member);

@@ -7,11 +7,12 @@ use dialplan::{LegState, Plan, Run};
 use media_bridge::Event;
 use sip_proxy::{ClientTx, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx};
 
-use super::branch::Branch;
+use super::branch::{Branch, BranchState};
 use super::driving::Driving;
 use super::finish::Progress;
 use super::fork::Fork;
 use super::leg::{Leg, Party};
+use super::opening::Opening;
 use super::talk::Talk;
 use super::transfer::Transfer;
 use crate::Now;
@@ -114,6 +115,8 @@ pub(crate) struct Call {
     pub(crate) times: Times,
     pub(crate) progress: Progress,
     pub(crate) provisional_at: Option<Instant>,
+    /// The caller's early dialog.
+    pub(crate) opening: Opening,
     pub(crate) ring_until: Instant,
     pub(crate) story: Story,
     pub(crate) trace_seen: usize,
@@ -153,7 +156,9 @@ impl Call {
         let story = Story::new(id.clone(), now.mono, limits.story_entries);
         let ring_until = now.mono + limits.max_ringing;
         let origin = party.clone();
-        let caller = Leg::new(0, party, profile, flow, local_tag, Some(dialog));
+        let mut caller = Leg::new(0, party, profile, flow, local_tag, Some(dialog));
+        caller.learn(&message);
+        let opening = Opening::new(site, &message);
         let mut call = Call {
             number,
             id,
@@ -175,6 +180,7 @@ impl Call {
             times: Times::default(),
             progress: Progress::default(),
             provisional_at: None,
+            opening,
             ring_until,
             story,
             trace_seen: 0,
@@ -221,6 +227,8 @@ impl Call {
             CallInput::Timeout => {}
         }
         self.timers(site, now);
+        self.branches
+            .retain(|branch| !matches!(branch.state, BranchState::Gone));
         self.settle(site, now);
     }
 
@@ -255,14 +263,15 @@ impl Call {
 
     /// Everything whose time has come.
     fn timers(&mut self, site: &mut Site, now: Now) {
-        if self.provisional_at.is_some_and(|at| at <= now.mono) {
-            self.provisional(site, now);
-        }
+        self.opening_timers(site, now);
         match &self.phase {
             Phase::Ringing(_) | Phase::Pausing { .. } if self.ring_until <= now.mono => {
                 self.unanswered(site, now, EndReason::NotAnswered, 480);
             }
-            Phase::Ringing(_) => self.fork_timers(site, now),
+            Phase::Ringing(_) => {
+                self.confirm_timers(site, now);
+                self.fork_timers(site, now);
+            }
             Phase::Pausing { until } if *until <= now.mono => self.retry(site, now),
             Phase::Talking(talk) if talk.until <= now.mono => {
                 self.finish(site, now, EndReason::Limit, 480);
@@ -270,12 +279,19 @@ impl Call {
             Phase::Talking(_) => self.sync_hold(site, now),
             Phase::Routing | Phase::Pausing { .. } | Phase::Ending => {}
         }
+        if self.is_established() {
+            self.session_timers(site, now);
+        }
     }
 
     /// When [`CallInput::Timeout`] is due.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let phase = match &self.phase {
-            Phase::Ringing(fork) => fork.next_timeout().map(|at| at.min(self.ring_until)),
+            Phase::Ringing(fork) => {
+                let confirm = self.confirm_timeout().unwrap_or(self.ring_until);
+                let fork = fork.next_timeout().unwrap_or(confirm);
+                Some(fork.min(confirm).min(self.ring_until))
+            }
             Phase::Pausing { until } => Some(*until),
             Phase::Talking(talk) => Some(
                 [Some(talk.until), self.caller.retry_at, talk.winner.retry_at]
@@ -287,7 +303,21 @@ impl Call {
             Phase::Ending => self.progress.next_timeout(),
             Phase::Routing => None,
         };
-        [phase, self.provisional_at].into_iter().flatten().min()
+        let opening = self
+            .progress
+            .final_status
+            .is_none()
+            .then(|| self.opening.next_timeout())
+            .flatten();
+        let sessions = self
+            .established()
+            .filter(|_| self.is_established())
+            .filter_map(|leg| Some(leg.session?.next_timeout()))
+            .min();
+        [phase, self.provisional_at, opening, sessions]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether it is over for its people.
@@ -395,10 +425,10 @@ impl Call {
             };
         }
         let rung = self.caller.party.door.as_deref() == Some(door)
-            && self.branches.iter().any(|branch| {
-                branch.leg.party.device == device
-                    && branch.state != super::branch::BranchState::Cancelling
-            });
+            && self
+                .branches
+                .iter()
+                .any(|branch| branch.leg.party.device == device && branch.is_live());
         if rung { LegState::Rung } else { LegState::None }
     }
 

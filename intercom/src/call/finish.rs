@@ -57,6 +57,7 @@ impl EndReason {
             EndReason::Limit => "SIP;cause=480;text=\"Call limit reached\"",
             EndReason::MediaSilent => "SIP;cause=408;text=\"No media\"",
             EndReason::PeerGone => "SIP;cause=481;text=\"The other side is gone\"",
+            EndReason::SessionExpired => "SIP;cause=408;text=\"Session timer expired\"",
             EndReason::MediaRefused => "SIP;cause=488;text=\"Media not acceptable\"",
             EndReason::NoLease => "SIP;cause=503;text=\"No media port\"",
             EndReason::Revoked => "SIP;cause=403;text=\"Account revoked\"",
@@ -320,7 +321,7 @@ fn leg_record(leg: &Leg) -> CdrLeg {
     }
 }
 
-fn send_bye(
+pub(super) fn send_bye(
     site: &mut Site,
     leg: &mut Leg,
     tx: ClientTx,

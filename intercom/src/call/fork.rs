@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use dialplan::{Member, MemberRule, Ring, RingOutcome, Target};
 
-use super::branch::{BranchState, ELSEWHERE, GIVEN_UP};
+use super::branch::{ELSEWHERE, GIVEN_UP};
 use super::call::{Call, Phase};
 use crate::Now;
 use crate::site::Site;
@@ -30,8 +30,11 @@ pub(crate) struct Fork {
     pub(crate) members: Vec<MemberState>,
     /// Best outcome so far of each member's ended branches.
     pub(crate) worst: Vec<Option<RingOutcome>>,
-    /// Contacts invited in this step; a device that registers anew is not invited twice.
+    /// Contacts invited in this step, by instance where the device has one; a device that registers anew is not invited
+    /// twice. Bounded by `max_branches`.
     pub(crate) invited: Vec<String>,
+    /// Devices without a contact that may join late: their member and name. Bounded by the step's members.
+    pub(crate) waiting: Vec<(usize, String)>,
 }
 
 impl Fork {
@@ -52,6 +55,7 @@ impl Fork {
             ring,
             members,
             invited: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -194,7 +198,16 @@ impl Call {
             let Some(party) = site.party(&user) else {
                 continue;
             };
-            for target in site.targets(&device, now.mono) {
+            let targets = site.targets(&device, now.mono);
+            if targets.is_empty()
+                && let Some(fork) = self.fork().filter(|fork| fork.ring.join_late)
+            {
+                let entry = (index, device.clone());
+                if !fork.waiting.contains(&entry) {
+                    fork.waiting.push(entry);
+                }
+            }
+            for target in targets {
                 let Some(fork) = self.fork() else { return rung };
                 if fork.invited.contains(&target.key) {
                     continue;
@@ -226,7 +239,7 @@ impl Call {
                 break;
             };
             if branch.step == step && branch.member == index {
-                rang |= branch.state == BranchState::Ringing;
+                rang |= branch.rang();
                 self.cancel_branch(site, now, at, GIVEN_UP);
             }
         }
@@ -277,9 +290,10 @@ impl Call {
         index: usize,
         outcome: RingOutcome,
     ) {
-        let alive = self.branches.iter().any(|branch| {
-            branch.step == step && branch.member == index && branch.state != BranchState::Cancelling
-        });
+        let alive = self
+            .branches
+            .iter()
+            .any(|branch| branch.step == step && branch.member == index && branch.is_live());
         let Some(fork) = self.fork() else { return };
         if fork.step != step
             || !matches!(fork.members.get(index), Some(MemberState::Ringing { .. }))
@@ -304,22 +318,25 @@ impl Call {
         if !fork.ring.join_late {
             return;
         }
-        let found = fork
-            .ring
-            .members
-            .iter()
-            .enumerate()
-            .find(|(index, member)| {
-                member.target == Target::Device(device.to_owned())
-                    && matches!(
-                        fork.members.get(*index),
-                        Some(
-                            MemberState::Ringing { .. }
-                                | MemberState::Done(RingOutcome::Unreachable)
-                        )
-                    )
-            });
-        let Some((index, member)) = found.map(|(index, member)| (index, member.clone())) else {
+        let joins = |index: usize| {
+            let state = fork.members.get(index);
+            matches!(
+                state,
+                Some(MemberState::Ringing { .. } | MemberState::Done(RingOutcome::Unreachable))
+            )
+        };
+        let waits = |(_, waiting): &&(usize, String)| waiting == device;
+        let waiting = fork.waiting.iter().find(waits).map(|(index, _)| *index);
+        // A device that rings already may have come by one more contact.
+        let another = || {
+            let target = Target::Device(device.to_owned());
+            let mut members = fork.ring.members.iter();
+            members.position(|member| member.target == target)
+        };
+        let index = waiting.or_else(another).filter(|index| joins(*index));
+        fork.waiting.retain(|(_, waiting)| waiting != device);
+        let Some(index) = index else { return };
+        let Some(member) = fork.ring.members.get(index).cloned() else {
             return;
         };
         let until = member.for_.map(|length| now.mono + length);
@@ -345,7 +362,7 @@ impl Call {
             if branch.step != step {
                 continue;
             }
-            if branch.state == BranchState::Ringing {
+            if branch.rang() {
                 rang.push(branch.member);
             }
             self.cancel_branch(site, now, at, GIVEN_UP);

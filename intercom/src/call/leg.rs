@@ -5,10 +5,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use media_bridge::{
-    Codec, Command, Lease, LegId, LegProfile, LegStats, Negotiation, Normaliser, OfferError,
+    Codec, Command, Direction, Lease, LegId, LegProfile, LegStats, Negotiation, Normaliser,
+    OfferError,
 };
 use sip_proxy::uri::Host;
-use sip_proxy::{ClientTx, Dialog, Flow, Method, OutgoingRequest, ServerTx, Uri};
+use sip_proxy::{
+    ClientTx, Dialog, Flow, HeaderName, Message, Method, OutgoingRequest, ServerTx, SessionTimer,
+    Uri,
+};
 
 use crate::profile::{DtmfMethod, Reinvite, StationProfile};
 use crate::site::Site;
@@ -36,11 +40,15 @@ pub(crate) struct LegMedia {
     pub(crate) stats: LegStats,
 }
 
-/// A re-INVITE of ours that has no final answer yet.
+/// A re-INVITE or UPDATE of ours that has no final answer yet.
 #[derive(Debug)]
 pub(crate) struct OurReinvite {
     pub(crate) tx: ClientTx,
     pub(crate) cseq: u32,
+    /// By UPDATE, without an offer: a session refresh that meets nobody's offer (RFC 3311 §5.1).
+    pub(crate) update: bool,
+    /// It is sent for the session timer, and changes nothing.
+    pub(crate) refresh: bool,
 }
 
 /// Facts about a leg that fit in one word each.
@@ -54,6 +62,8 @@ pub(crate) struct LegFlags {
     pub(crate) over: bool,
     /// The dialog is by an INVITE of ours: its Call-ID too.
     pub(crate) uac: bool,
+    /// The peer's latest `Allow` names UPDATE (RFC 3311 §5.1).
+    pub(crate) takes_update: bool,
 }
 
 /// A leg. The caller's is a UAS dialog, a branch's a UAC one; after the answer they behave alike.
@@ -73,6 +83,8 @@ pub(crate) struct Leg {
     /// Their re-INVITE (or first INVITE) that we answered 2xx and whose ACK has not come; `true`: the ACK bears
     /// the answer to our offer.
     pub(crate) unacked: Option<(ServerTx, bool)>,
+    /// The session timer of this side (RFC 4028); the other side has its own.
+    pub(crate) session: Option<SessionTimer>,
     pub(crate) flags: LegFlags,
 }
 
@@ -102,6 +114,7 @@ impl Leg {
             ours: None,
             retry_at: None,
             unacked: None,
+            session: None,
             flags,
         }
     }
@@ -197,6 +210,13 @@ impl Leg {
         self.profile.reinvite == Reinvite::Allowed
     }
 
+    /// Our offer within the dialog: what the peer was told of the other side's hold stays as it is.
+    pub(crate) fn reoffer(&mut self) -> Option<Bytes> {
+        let direction = told(self.flags.told_hold);
+        let negotiation = self.negotiation()?;
+        Some(negotiation.reoffer(direction))
+    }
+
     /// Reads an offer and makes the answer in one go.
     pub(crate) fn answer_offer(&mut self, sdp: &[u8]) -> Result<Bytes, OfferError> {
         let Some(media) = self.media.as_mut() else {
@@ -230,11 +250,28 @@ impl Leg {
         self.flow.remote = std::net::SocketAddr::new(ip, port);
     }
 
+    /// Remembers what the peer says it takes.
+    pub(crate) fn learn(&mut self, message: &Message) {
+        let mut allow = message.values(&HeaderName::Allow).peekable();
+        if allow.peek().is_some() {
+            self.flags.takes_update = allow.any(|method| method == "UPDATE");
+        }
+    }
+
     /// A request in the dialog, with our Contact.
     pub(crate) fn request(&mut self, site: &Site, method: Method) -> Option<OutgoingRequest> {
         let mut request = self.dialog.as_mut()?.request(method);
         request.contact = Some(site.contact(&self.flow));
         Some(request)
+    }
+}
+
+/// What a side is told of the other's hold.
+pub(crate) fn told(hold: bool) -> Direction {
+    if hold {
+        Direction::SendOnly
+    } else {
+        Direction::SendRecv
     }
 }
 

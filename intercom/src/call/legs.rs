@@ -1,7 +1,8 @@
 //! The legs of a call: whom it has now, who is who, and those that left.
 
-use sip_proxy::{ConnectionId, ServerTx};
+use sip_proxy::{ConnectionId, Flow, Message, ServerTx};
 
+use super::branch::BranchState;
 use super::call::{Call, Phase};
 use super::leg::{Leg, Party};
 
@@ -37,16 +38,44 @@ impl Call {
         matches!(self.phase, Phase::Talking(_)) || self.transfer.is_some()
     }
 
-    /// A leg by its number, while it is in the call.
+    /// A leg by its number, while it is in the call, or answered privately.
     pub(crate) fn leg(&mut self, index: u16) -> Option<&mut Leg> {
+        if let Some(at) = self.private(index) {
+            return self.branches.get_mut(at).map(|branch| &mut branch.leg);
+        }
         self.established_mut().find(|leg| leg.index == index)
+    }
+
+    /// The branch of a leg that is answered privately.
+    pub(crate) fn private(&self, index: u16) -> Option<usize> {
+        self.branches.iter().position(|branch| {
+            branch.leg.index == index && matches!(branch.state, BranchState::Answered(_))
+        })
     }
 
     /// A leg to look at; also one that left the call, whose peer may still have a word to say.
     pub(crate) fn peek(&self, index: u16) -> Option<&Leg> {
         let find = |leg: &&Leg| leg.index == index;
         let mut legs = self.established();
-        legs.find(find).or_else(|| self.parted.iter().find(find))
+        legs.find(find)
+            .or_else(|| self.parted.iter().find(find))
+            .or_else(|| Some(&self.branches.get(self.private(index)?)?.leg))
+    }
+
+    /// The side a request in a dialog is for: its flow and account. Early dialogs of branches are sides too.
+    pub(crate) fn addressed(&self, index: u16, message: &Message) -> Option<(Flow, &str)> {
+        if let Some(leg) = self.peek(index) {
+            let dialog = leg.dialog.as_ref()?;
+            return dialog
+                .matches(message)
+                .then_some((leg.flow, leg.party.user.as_str()));
+        }
+        let mut branches = self.branches.iter();
+        let branch = branches.find(|branch| branch.leg.index == index)?;
+        let mut earlies = branch.earlies.iter();
+        earlies
+            .any(|early| early.dialog.matches(message))
+            .then_some((branch.leg.flow, branch.leg.party.user.as_str()))
     }
 
     /// Who a leg is, for the story.

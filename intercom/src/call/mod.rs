@@ -5,8 +5,12 @@
 //!     route.rs    plan steps → rings and ends
 //!     fork.rs     members and branches of a ring step, timers, first answer wins
 //!     branch.rs   one INVITE to one contact
+//!     early.rs    its early dialogs: 18x, PRACK, UPDATE
+//!     confirm.rs  answered privately, wins by a digit
+//!     opening.rs  the caller's early dialog: 180, 183, ringback, PRACK
 //!     answer.rs   the winner, the 200 to the caller, media joined
 //!     talk.rs     the established call: re-INVITE, hold, INFO, digits
+//!     refresh.rs  session timers
 //!     driving.rs a code sent to the station on the door's leg
 //!     finish.rs   BYE, CANCEL, CDR
 //!   leg.rs     a dialog and its media;  offer.rs  what an INVITE of ours says
@@ -19,13 +23,17 @@ mod branch;
     reason = "the file of the call machine is named after it"
 )]
 mod call;
+mod confirm;
 mod driving;
+mod early;
 mod finish;
 mod fork;
 mod leg;
 mod legs;
 mod offer;
+mod opening;
 mod refer;
+mod refresh;
 mod route;
 mod talk;
 mod transfer;

@@ -13,10 +13,9 @@ use crate::story::Line;
 
 /// Methods we serve (RFC 3261 §20.5).
 pub(crate) const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER, REFER";
-/// Extensions we understand (RFC 3261 §20.37). `timer` is not among them: a peer may refresh as it likes, we start no
-/// session timer of our own.
-pub(crate) const SUPPORTED: &str = "path, outbound, norefersub";
+    "INVITE, ACK, CANCEL, BYE, PRACK, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER, REFER";
+/// Extensions we understand (RFC 3261 §20.37).
+pub(crate) const SUPPORTED: &str = "100rel, timer, path, outbound, norefersub";
 
 /// An SDP body.
 pub(crate) fn sdp(bytes: bytes::Bytes) -> Body {
@@ -82,17 +81,20 @@ impl Call {
             tx,
             request: Box::new(request),
             state: BranchState::Invited,
-            early: None,
-            reason: None,
+            earlies: Vec::new(),
+            min_se: 0,
         });
         true
     }
 
     /// The caller's first codec that the callee's profile speaks too: then both legs relay untouched.
     fn common_codec(&mut self, leg: &Leg) -> Option<Codec> {
+        let agreed = self.caller.codec();
         let offered = self.caller.negotiation()?.offered_codecs();
-        offered
+        // What the caller's early media has settled comes first.
+        agreed
             .into_iter()
+            .chain(offered)
             .find(|codec| leg.profile.codecs.contains(codec))
     }
 
@@ -107,7 +109,14 @@ impl Call {
         let domain = site.config.domain();
         let caller = &self.caller.party;
         let name = caller.door.as_deref().unwrap_or(&caller.device);
-        let mut headers = vec![(HeaderName::Allow, ALLOW.to_owned())];
+        let mut headers = vec![
+            (HeaderName::Allow, ALLOW.to_owned()),
+            (HeaderName::Supported, SUPPORTED.to_owned()),
+        ];
+        // What a station that takes no re-INVITE agreed to, nobody could keep up (doors.md).
+        if leg.takes_reinvite() {
+            headers.extend(site.config.session.fields(0).into_iter().flatten());
+        }
         let auto_answer = matches!(&self.phase, Phase::Ringing(fork) if fork.ring.auto_answer);
         if auto_answer {
             let extra = leg.profile.auto_answer.headers.iter();

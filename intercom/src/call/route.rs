@@ -31,6 +31,14 @@ impl Call {
                 OutgoingResponse::new(420).with_header(HeaderName::Unsupported, unsupported);
             return self.refuse_with(site, now, response, EndReason::MediaRefused);
         }
+        match sip_proxy::session_timer::answer(site.config.session, message) {
+            Ok(agreed) => self.opening.session = agreed,
+            Err(min) => {
+                let response =
+                    OutgoingResponse::new(422).with_header(HeaderName::MinSe, min.to_string());
+                return self.refuse_with(site, now, response, EndReason::MediaRefused);
+            }
+        }
         if !self.late_offer && !super::call::is_sdp(message) {
             return self.refuse_start(site, now, 415);
         }
@@ -124,7 +132,9 @@ impl Call {
             self.story
                 .push(now.mono, Line::Call(format!("{member}: {outcome}")));
         }
+        let preview = ring.preview;
         self.phase = Phase::Ringing(Box::new(Fork::new(self.step, ring, now.mono)));
+        self.ring_begins(site, now, preview);
         self.fork_timers(site, now);
     }
 
@@ -228,10 +238,14 @@ fn hops(message: &Message) -> u8 {
 
 /// Required extensions we do not have (RFC 3261 §8.2.2.3).
 pub(crate) fn unsupported_options(message: &Message) -> String {
-    let known = ["path", "outbound", "norefersub"];
+    let known = |option: &str| {
+        super::SUPPORTED
+            .split(", ")
+            .any(|known| known.eq_ignore_ascii_case(option))
+    };
     let missing: Vec<&str> = message
         .values(&HeaderName::Require)
-        .filter(|option| !known.iter().any(|known| known.eq_ignore_ascii_case(option)))
+        .filter(|option| !known(option))
         .take(8)
         .collect();
     missing.join(", ")

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use dialplan::{Actor, KeyAction, LegState, Method as OpenMethod};
-use media_bridge::{Digit, DigitSource, Direction, Event, parse_info};
+use media_bridge::{Digit, DigitSource, Event, parse_info};
 use sip_proxy::{ClientTx, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 
 use super::call::{Call, Phase};
-use super::leg::{Leg, OurReinvite};
+use super::leg::{Leg, OurReinvite, told};
 use super::offer::{ALLOW, sdp};
+use super::refresh::glare_wait;
 use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::{Effect, Site};
@@ -47,6 +48,13 @@ impl Call {
         let name = self.party_name(index);
         let method = message.method().clone();
         let what = method.as_str().to_owned();
+        let private = self.private(index);
+        let mut branches = self.branches.iter();
+        if private.is_none()
+            && let Some(at) = branches.position(|branch| branch.leg.index == index)
+        {
+            return self.early_request(site, now, at, tx, message);
+        }
         let left = self.leg(index).is_none() && self.peek(index).is_some();
         let verdict = match self.leg(index).and_then(|leg| leg.dialog.as_mut()) {
             Some(dialog) if dialog.matches(message) => {
@@ -63,7 +71,11 @@ impl Call {
             return self.respond(site, now, name, tx, &what, OutgoingResponse::new(481));
         }
         match method {
-            Method::Bye => self.peer_bye(site, now, index, tx),
+            Method::Bye => match private {
+                Some(at) => self.private_bye(site, now, at, tx),
+                None => self.peer_bye(site, now, index, tx),
+            },
+            Method::Prack if index == self.caller.index => self.prack(site, now, tx, message),
             Method::Invite | Method::Update => self.reinvited(site, now, index, tx, message),
             Method::Info => self.info(site, now, index, tx, message),
             Method::Refer => self.refer(site, now, index, tx, message),
@@ -112,19 +124,25 @@ impl Call {
         let name = self.party_name(index);
         let what = message.method().as_str().to_owned();
         let invite = *message.method() == Method::Invite;
-        let talking = self.is_established();
-        let contact = self.peek(index).map(|leg| site.contact(&leg.flow));
-        let Some(leg) = self.leg(index) else { return };
-        if leg.ours.is_some() {
-            return self.respond(site, now, name, tx, &what, OutgoingResponse::new(491));
-        }
         let offers = !message.body().is_empty();
-        if leg.unacked.is_some() && (invite || offers) || !talking {
-            // RFC 3261 §14.2, RFC 3311 §5.2: one offer at a time.
-            let response =
-                OutgoingResponse::new(500).with_header(HeaderName::RetryAfter, "2".to_owned());
-            return self.respond(site, now, name, tx, &what, response);
+        let contact = self.peek(index).map(|leg| site.contact(&leg.flow));
+        let answered = index != self.caller.index || self.progress.final_status.is_some();
+        if !answered {
+            return self.renewed_early(site, now, tx, message);
         }
+        let wait = site.random() % 11;
+        let Some(leg) = self.leg(index) else { return };
+        if let Some(refusal) = refuse_renewal(leg, invite, offers, wait) {
+            return self.respond(site, now, name, tx, &what, refusal);
+        }
+        let agreed = match sip_proxy::session_timer::answer(site.config.session, message) {
+            Ok(agreed) => agreed,
+            Err(min) => {
+                let response =
+                    OutgoingResponse::new(422).with_header(HeaderName::MinSe, min.to_string());
+                return self.respond(site, now, name, tx, &what, response);
+            }
+        };
         let body = if offers {
             if !super::call::is_sdp(message) {
                 return self.respond(site, now, name, tx, &what, OutgoingResponse::new(415));
@@ -147,9 +165,7 @@ impl Call {
                 }
             }
         } else if invite {
-            let direction = told(leg.flags.told_hold);
-            leg.negotiation()
-                .map(|negotiation| negotiation.reoffer(direction))
+            leg.reoffer()
         } else {
             None
         };
@@ -159,11 +175,13 @@ impl Call {
         if invite {
             leg.unacked = Some((tx, !offers));
         }
+        leg.learn(message);
         let held = leg.flags.held;
         let mut response =
             OutgoingResponse::new(200).with_header(HeaderName::Allow, ALLOW.to_owned());
         response.contact = contact;
         response.body = body.map(sdp);
+        let response = leg.grant_timer(now, agreed, response);
         self.respond(site, now, name.clone(), tx, &what, response);
         if offers {
             self.note(
@@ -176,6 +194,30 @@ impl Call {
             self.media_changed(site, now, index);
             self.sync_hold(site, now);
         }
+    }
+
+    /// A re-INVITE or UPDATE of the caller before its call is answered.
+    fn renewed_early(&mut self, site: &mut Site, now: Now, tx: ServerTx, message: &Message) {
+        let name = self.caller.party.device.clone();
+        let what = message.method().as_str().to_owned();
+        let mut response = if *message.method() == Method::Invite {
+            // RFC 3261 §14.2: the first has no final response yet.
+            let wait = site.random() % 11;
+            OutgoingResponse::new(500).with_header(HeaderName::RetryAfter, wait.to_string())
+        } else if message.body().is_empty() {
+            OutgoingResponse::new(200)
+        } else {
+            self.offer_before_answer(site, message)
+        };
+        if response.status == 200 {
+            if let Some(dialog) = self.caller.dialog.as_mut() {
+                dialog.refresh_target(message);
+            }
+            self.caller.learn(message);
+            response.contact = Some(site.contact(&self.caller.flow));
+            response = response.with_header(HeaderName::Allow, ALLOW.to_owned());
+        }
+        self.respond(site, now, name, tx, &what, response);
     }
 
     /// A leg's negotiated form changed.
@@ -237,12 +279,15 @@ impl Call {
             return;
         };
         request.headers.push((HeaderName::Allow, ALLOW.to_owned()));
+        leg.renew_timer(&site.config, &mut request);
         request.body = Some(sdp(offer));
         leg.flags.told_hold = hold;
         leg.retry_at = None;
         leg.ours = Some(OurReinvite {
             tx,
             cseq: request.cseq,
+            update: false,
+            refresh: false,
         });
         let to = leg.flow;
         self.next_tx = self.next_tx.wrapping_add(1) & super::MAX_TX;
@@ -291,11 +336,22 @@ impl Call {
             }
         };
         self.heard(now, index, message);
-        let random = site.random();
+        let owner = self.peek(index).is_some_and(|leg| leg.flags.uac);
+        let wait = glare_wait(site, owner);
         let Some(leg) = self.leg(index) else { return };
         let Some(ours) = leg.ours.take() else { return };
+        if ours.update || ours.refresh && status >= 300 {
+            if let Some(negotiation) = leg.negotiation().filter(|_| !ours.update) {
+                negotiation.rollback();
+            }
+            return self.refreshed(site, now, index, &ours, message);
+        }
         match status {
             200..=299 => {
+                leg.learn(message);
+                if leg.session.is_some() {
+                    leg.accept_timer(now, message);
+                }
                 if let Some(dialog) = leg.dialog.as_mut() {
                     dialog.refresh_target(message);
                     let request = dialog.ack(ours.cseq);
@@ -331,13 +387,7 @@ impl Call {
                     negotiation.rollback();
                 }
                 leg.flags.told_hold = !leg.flags.told_hold;
-                // RFC 3261 §14.1: the owner of the Call-ID waits longer, so that the two do not meet again.
-                let wait = if leg.flags.uac {
-                    2_100 + random % 1_900
-                } else {
-                    random % 2_000
-                };
-                leg.retry_at = Some(now.mono + Duration::from_millis(wait));
+                leg.retry_at = Some(now.mono + wait);
             }
             _ => {
                 // The peer will not have it: the change ends at our side.
@@ -430,6 +480,9 @@ impl Call {
             DigitSource::Info => "INFO",
             DigitSource::InBand => "in-band",
         };
+        if self.confirm_key(site, now, index, (digit, source, held)) {
+            return;
+        }
         let Phase::Talking(talk) = &self.phase else {
             return self.note(
                 now,
@@ -582,11 +635,19 @@ fn millis(held: Option<u32>) -> Duration {
     Duration::from_millis(u64::from(held.unwrap_or(0)))
 }
 
-/// What a side is told of the other's hold.
-fn told(hold: bool) -> Direction {
-    if hold {
-        Direction::SendOnly
-    } else {
-        Direction::SendRecv
+/// Why a re-INVITE or UPDATE of a peer is refused for now: one INVITE, and one offer, at a time (RFC 3261 §14.2,
+/// RFC 3311 §5.2). An UPDATE without an offer meets nothing.
+fn refuse_renewal(leg: &Leg, invite: bool, offers: bool, wait: u64) -> Option<OutgoingResponse> {
+    let glare = leg.ours.as_ref().is_some_and(|ours| !ours.update);
+    if glare && (invite || offers) {
+        return Some(OutgoingResponse::new(491));
+    }
+    match leg.unacked {
+        // Our offer, in the 2xx to a re-INVITE without one, waits for its answer.
+        Some((_, true)) if offers && !invite => Some(OutgoingResponse::new(491)),
+        Some(_) if invite || offers => {
+            Some(OutgoingResponse::new(500).with_header(HeaderName::RetryAfter, wait.to_string()))
+        }
+        _ => None,
     }
 }

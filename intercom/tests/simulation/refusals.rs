@@ -170,12 +170,15 @@ fn unknown_dialogs_methods_and_foreign_domains_are_refused() {
 fn required_extensions_we_lack_are_named() {
     let mut building = Building::ready(64);
     building.act("lobby", |ua, now| {
-        ua.call(now, "desk", true, &[("Require", "100rel")]);
+        ua.call(now, "desk", true, &[("Require", "precondition")]);
     });
     building.run(SECOND);
     assert_eq!(building.find("lobby").finals, [420]);
     let response = building.find("lobby").responses.last().unwrap();
-    assert_eq!(response.header(&HeaderName::Unsupported), Some("100rel"));
+    assert_eq!(
+        response.header(&HeaderName::Unsupported),
+        Some("precondition")
+    );
     building.check_quiet();
 }
 
