@@ -354,6 +354,21 @@ impl Check<'_> {
                 10 * SECOND,
                 24 * HOUR,
             ),
+            session_expires: self.span(
+                "sip.session-expires",
+                &written.session_expires,
+                30 * MINUTE,
+                Duration::ZERO,
+                24 * HOUR,
+            ),
+            // RFC 4028 section 4 knows no shorter one.
+            min_se: self.span(
+                "sip.min-se",
+                &written.min_se,
+                90 * SECOND,
+                90 * SECOND,
+                24 * HOUR,
+            ),
             digest: self.digest(written.digest.as_ref()),
         };
         let place = |value: &Written<Span>| value.as_ref().map_or(0..0, Spanned::span);
@@ -363,6 +378,14 @@ impl Check<'_> {
                 "sip.t2",
                 "shorter than t1",
                 "T2 caps what starts at T1 and doubles",
+            );
+        }
+        if !sip.session_expires.is_zero() && sip.session_expires < sip.min_se {
+            self.fault(
+                &place(&written.session_expires),
+                "sip.session-expires",
+                "shorter than min-se",
+                "0s offers no session timer, else min-se <= session-expires",
             );
         }
         if sip.register_min > sip.register_default || sip.register_default > sip.register_max {

@@ -105,6 +105,10 @@ pub struct Sip {
     pub contacts_max: usize,
     /// Life of a digest nonce.
     pub nonce_life: Duration,
+    /// Session interval offered and granted at most (RFC 4028); zero: none is offered.
+    pub session_expires: Duration,
+    /// Shortest session interval accepted (else 422).
+    pub min_se: Duration,
     /// Algorithms a digest challenge offers, the preferred first; never empty.
     pub digest: Vec<Algorithm>,
 }

@@ -77,6 +77,8 @@ pub(crate) struct Sip {
     pub(crate) register_max: Written<Span>,
     pub(crate) contacts_max: Written<u32>,
     pub(crate) nonce_life: Written<Span>,
+    pub(crate) session_expires: Written<Span>,
+    pub(crate) min_se: Written<Span>,
     pub(crate) digest: Written<Vec<Digest>>,
 }
 

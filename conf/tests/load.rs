@@ -60,6 +60,19 @@ fn shipped() -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
+fn a_session_interval_shorter_than_its_minimum_is_a_fault_and_zero_is_none() {
+    let sip = |lines: &str| {
+        let text = format!("[site]\nname = \"elm\"\ndomains = [\"elm.example\"]\n[sip]\n{lines}");
+        load_with(&text, &shipped())
+    };
+    let fault = sip("session-expires = \"100s\"\nmin-se = \"2m\"").unwrap_err();
+    assert!(fault.contains("sip.session-expires"), "{fault}");
+    assert!(sip("min-se = \"30s\"").unwrap_err().contains("sip.min-se"));
+    let off = sip("session-expires = \"0s\"").unwrap();
+    assert!(off.sip.session_expires.is_zero());
+}
+
+#[test]
 fn the_shipped_file_resolves_and_shows_the_defaults() {
     let shipped = load_with(include_str!("../doorward.toml"), &shipped()).unwrap();
     let bare = load("[site]\nname = \"elm-court\"").unwrap();

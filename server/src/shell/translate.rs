@@ -13,7 +13,7 @@ use intercom::profile::{
     StationOut, Stations,
 };
 use media_bridge::Pacing;
-use sip_proxy::{EndpointConfig, Flow, Limits, Timers};
+use sip_proxy::{EndpointConfig, Flow, Limits, SessionPolicy, Timers};
 
 use super::house::Bound;
 
@@ -84,6 +84,10 @@ pub(super) fn intercom(
             max_calls_per_device: conf.limits.calls_per_account,
             max_duration: conf.limits.call_duration,
             ..CallLimits::default()
+        },
+        session: SessionPolicy {
+            expires: seconds(conf.sip.session_expires),
+            min: seconds(conf.sip.min_se),
         },
         registration: RegistrationLimits {
             min_expires: seconds(conf.sip.register_min),
