@@ -320,6 +320,45 @@ impl Check<'_> {
         algorithms
     }
 
+    /// Each a SIP URI with `lr`, for devices would take one without for a strict router (RFC 3608 §6.3).
+    fn service_route(&mut self, written: &[Spanned<String>]) -> Vec<String> {
+        for route in written {
+            let fits = sip_proxy::Uri::parse(route.get_ref()).is_ok_and(|uri| uri.is_loose_route());
+            if !fits {
+                self.fault(
+                    &route.span(),
+                    "sip.service-route",
+                    "not a SIP URI with `lr`",
+                    "write \"sip:192.0.2.1:5060;lr\"",
+                );
+            }
+        }
+        let name_addr = |route: &Spanned<String>| format!("<{}>", route.get_ref());
+        written.iter().map(name_addr).collect()
+    }
+
+    fn push_services(&mut self, written: &[Spanned<String>]) -> Vec<String> {
+        for service in written {
+            let name = service.get_ref();
+            let fits = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+            if !fits {
+                self.fault(
+                    &service.span(),
+                    "sip.push-services",
+                    "not the name of a push notification service",
+                    "write a name registered for `pn-provider`: \"apns\", \"fcm\", \"webpush\"",
+                );
+            }
+        }
+        written
+            .iter()
+            .map(|service| service.get_ref().clone())
+            .collect()
+    }
+
     fn sip(&mut self, written: &written::Sip) -> Sip {
         let sip = Sip {
             t1: self.span("sip.t1", &written.t1, 500 * MILLI, 50 * MILLI, 4 * SECOND),
@@ -370,6 +409,18 @@ impl Check<'_> {
                 24 * HOUR,
             ),
             digest: self.digest(written.digest.as_ref()),
+            path_strict: written.path_strict,
+            service_route: self.service_route(&written.service_route),
+            flow_timer: written.flow_timer.as_ref().map(|_| {
+                self.span(
+                    "sip.flow-timer",
+                    &written.flow_timer,
+                    2 * MINUTE,
+                    10 * SECOND,
+                    HOUR,
+                )
+            }),
+            push_services: self.push_services(&written.push_services),
         };
         let place = |value: &Written<Span>| value.as_ref().map_or(0..0, Spanned::span);
         if sip.t2 < sip.t1 {
@@ -554,7 +605,7 @@ impl Check<'_> {
             registrations: self.count(
                 "limits.registrations",
                 &written.registrations,
-                10_000,
+                50_000,
                 1..=1_000_000,
             ),
             requests_per_source: self.number(

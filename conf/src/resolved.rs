@@ -111,6 +111,14 @@ pub struct Sip {
     pub min_se: Duration,
     /// Algorithms a digest challenge offers, the preferred first; never empty.
     pub digest: Vec<Algorithm>,
+    /// Whether a Path is refused (420) when the device does not say that it supports it (RFC 3327).
+    pub path_strict: bool,
+    /// Service-Route values given to devices (RFC 3608), each a whole name-addr.
+    pub service_route: Vec<String>,
+    /// Flow-Timer given to devices that keep flows (RFC 5626).
+    pub flow_timer: Option<Duration>,
+    /// Push notification services that can be asked (RFC 8599); empty judges none.
+    pub push_services: Vec<String>,
 }
 
 /// RTP addresses, ports and workers.

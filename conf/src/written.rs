@@ -80,6 +80,10 @@ pub(crate) struct Sip {
     pub(crate) session_expires: Written<Span>,
     pub(crate) min_se: Written<Span>,
     pub(crate) digest: Written<Vec<Digest>>,
+    pub(crate) path_strict: bool,
+    pub(crate) service_route: Vec<Spanned<String>>,
+    pub(crate) flow_timer: Written<Span>,
+    pub(crate) push_services: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]

@@ -79,6 +79,14 @@ pub struct RegistrationLimits {
     pub max_contacts: usize,
     /// Contacts in all; beyond it REGISTER gets 503.
     pub max_bindings: usize,
+    /// Whether a Path is refused (420) when the device does not say that it supports it (RFC 3327 §5.3).
+    pub strict_path: bool,
+    /// Service-Route values given to devices (RFC 3608), each a whole name-addr.
+    pub service_route: Vec<String>,
+    /// Flow-Timer in seconds given to devices that keep flows (RFC 5626 §5.4).
+    pub flow_timer: Option<u32>,
+    /// Push notification services that can be asked (RFC 8599); empty judges none.
+    pub push: Vec<String>,
 }
 
 impl Default for RegistrationLimits {
@@ -88,7 +96,11 @@ impl Default for RegistrationLimits {
             max_expires: 7_200,
             default_expires: 3_600,
             max_contacts: 8,
-            max_bindings: 40_000,
+            max_bindings: 50_000,
+            strict_path: false,
+            service_route: Vec::new(),
+            flow_timer: None,
+            push: Vec::new(),
         }
     }
 }
@@ -107,6 +119,8 @@ pub struct Config {
     pub nonce_key: [u8; 32],
     /// Life of a nonce.
     pub nonce_life: Duration,
+    /// Key of temporary GRUUs (RFC 5627); the same after a restart. `None`: no GRUUs are given.
+    pub gruu_key: Option<[u8; 32]>,
     /// What a challenge offers, the preferred first.
     pub digest: Vec<sip_proxy::digest::Algorithm>,
     /// Limits of the unlock pipeline.
@@ -148,6 +162,7 @@ impl Default for Config {
             realm: "doorward".to_owned(),
             nonce_key: [0; 32],
             nonce_life: Duration::from_secs(300),
+            gruu_key: None,
             digest: sip_proxy::digest::AuthenticatorConfig::default().algorithms,
             unlock: crate::unlock::Config::default(),
             high_water: None,

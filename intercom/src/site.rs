@@ -9,7 +9,7 @@ use std::time::Instant;
 use dialplan::{Caller, Directory, Facts, Owner, Plan};
 use media_bridge::{Command, LeaseId};
 use rand::Rng;
-use sip_proxy::{Flow, Location, Peer, Pool, Transport, Uri};
+use sip_proxy::{Binding, Flow, Location, Peer, Pool, Transport, Uri};
 
 use crate::accounts::Accounts;
 use crate::call::Party;
@@ -66,8 +66,31 @@ pub(crate) struct Target {
     pub(crate) uri: String,
     pub(crate) route: Vec<String>,
     pub(crate) flow: Flow,
-    /// Keeps a device that re-registers from being invited twice.
+    /// The user agent: keeps one that has several flows, or re-registers, from being invited twice.
     pub(crate) key: String,
+    /// Preference in thousandths.
+    pub(crate) q: u16,
+}
+
+impl Target {
+    fn of(binding: &Binding, datagrams_only: bool) -> Self {
+        Target {
+            uri: binding.contact.to_string(),
+            route: binding.path.iter().map(|value| value.to_string()).collect(),
+            flow: way(binding.way(), datagrams_only),
+            key: binding.user_agent_key().to_owned(),
+            q: binding.q,
+        }
+    }
+}
+
+/// The way to a device, by datagrams only where its profile says so.
+fn way(flow: Flow, datagrams_only: bool) -> Flow {
+    if datagrams_only {
+        flow.datagrams_only()
+    } else {
+        flow
+    }
 }
 
 impl Site {
@@ -202,46 +225,55 @@ impl Site {
         }
     }
 
-    /// Everywhere a device can be reached now: its bindings, best q first, else its fixed contact.
+    /// Everywhere a device can be reached now, one place for each user agent of its (RFC 5626 instance): its bindings,
+    /// best q first, else its fixed contact. [`Self::next_flow`] knows the other ways to one of them.
     pub(crate) fn targets(&self, device: &str, now: Instant) -> Vec<Target> {
         let Some(user) = self.accounts.user_of(device) else {
             return Vec::new();
         };
         let datagrams_only = self.profile(user).datagrams_only;
-        let way = |flow: Flow| {
-            if datagrams_only {
-                flow.datagrams_only()
-            } else {
-                flow
+        let mut targets: Vec<Target> = Vec::new();
+        for binding in self.location.lookup(&self.aor(user), now) {
+            // RFC 5626 section 5: all flows of a user agent are one branch; the next is tried when this one fails.
+            let known = targets
+                .iter()
+                .any(|target| target.key == binding.user_agent_key());
+            if binding.is_reachable() && !known {
+                targets.push(Target::of(binding, datagrams_only));
             }
-        };
-        let mut targets: Vec<Target> = self
-            .location
-            .lookup(&self.aor(user), now)
-            .iter()
-            .map(|binding| Target {
-                uri: binding.contact.clone(),
-                route: binding.path.clone(),
-                flow: way(binding.way()),
-                key: binding
-                    .instance
-                    .as_ref()
-                    .unwrap_or(&binding.contact)
-                    .clone(),
-            })
-            .collect();
+        }
         if targets.is_empty() {
             let peer = self.config.trusted.iter().find(|peer| peer.account == user);
             if let Some((uri, flow)) = peer.and_then(|peer| peer.contact.clone()) {
                 targets.push(Target {
                     key: uri.clone(),
+                    q: 1000,
                     uri,
                     route: Vec::new(),
-                    flow: way(flow),
+                    flow: way(flow, datagrams_only),
                 });
             }
         }
         targets
+    }
+
+    /// The next way to the user agent of a target whose flow failed (RFC 5626 section 5.3): another flow of the same
+    /// instance, none of those `tried`.
+    pub(crate) fn next_flow(
+        &self,
+        device: &str,
+        key: &str,
+        tried: &[Flow],
+        now: Instant,
+    ) -> Option<Target> {
+        let user = self.accounts.user_of(device)?;
+        let datagrams_only = self.profile(user).datagrams_only;
+        self.location
+            .lookup(&self.aor(user), now)
+            .into_iter()
+            .filter(|binding| binding.user_agent_key() == key && binding.is_reachable())
+            .map(|binding| Target::of(binding, datagrams_only))
+            .find(|target| !tried.contains(&target.flow))
     }
 
     /// The devices standing at a door.

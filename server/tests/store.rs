@@ -243,6 +243,7 @@ async fn a_change_that_fails_leaves_nothing_behind() {
 fn binding(contact: &str, expires: i64) -> BindingRow {
     BindingRow {
         aor: "sip:anna-1@doorward.local".into(),
+        place: contact.into(),
         contact: contact.into(),
         transport: "udp".into(),
         local: "192.0.2.1:5060".into(),
@@ -251,6 +252,8 @@ fn binding(contact: &str, expires: i64) -> BindingRow {
         call_id: "c".into(),
         cseq: u32::MAX,
         q: 500,
+        outbound: true,
+        gruu: Some(u64::MAX),
         instance: Some("urn:uuid:1".into()),
         reg_id: Some(1),
         user_agent: None,
@@ -275,7 +278,7 @@ async fn bindings_come_back_after_a_restart_and_expired_ones_do_not() {
     };
     let remove = BindingWrite::Remove {
         aor: c.aor.clone(),
-        contact: c.contact.clone(),
+        place: c.place.clone(),
     };
     store
         .save_bindings(&[BindingWrite::Put(Box::new(moved.clone())), remove])
@@ -635,4 +638,98 @@ async fn the_writer_ends_even_when_the_database_never_comes_back() {
         acknowledged.try_iter().next().is_none(),
         "what is not on disk is not acknowledged"
     );
+}
+
+#[tokio::test]
+async fn bindings_of_the_previous_schema_are_taken_over() {
+    let house = House::new();
+    std::fs::create_dir_all(house.path.parent().unwrap()).unwrap();
+    // A database as the first release left it.
+    let first = MIGRATIONS.iter().next().expect("a first migration");
+    let mut raw = SqliteConnectOptions::new()
+        .filename(&house.path)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    raw.execute(
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+         installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, \
+         execution_time BIGINT NOT NULL)",
+    )
+    .await
+    .unwrap();
+    raw.execute(first.sql.clone()).await.unwrap();
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (?, ?, 1, ?, 1)")
+        .bind(first.version)
+        .bind(&*first.description)
+        .bind(&*first.checksum)
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    raw.execute(
+        "INSERT INTO bindings (aor, contact, transport, local, remote, call_id, cseq, instance, reg_id, expires_at) VALUES \
+         ('sip:a@x', 'sip:a@192.0.2.7', 'udp', '192.0.2.1:5060', '192.0.2.7:5060', 'c', 1, NULL, NULL, 9000000000), \
+         ('sip:a@x', 'sip:a@192.0.2.8', 'tcp', '192.0.2.1:5060', '192.0.2.8:5060', 'd', 2, '<urn:uuid:1>', 1, 9000000000)",
+    )
+    .await
+    .unwrap();
+    raw.close().await.unwrap();
+    let store = house.open().await;
+    let rows = store
+        .restore_bindings(Timestamp::from_second(1_500).unwrap())
+        .await
+        .unwrap();
+    let seen: Vec<(&str, &str, bool)> = rows
+        .iter()
+        .map(|row| (row.place.as_str(), row.contact.as_str(), row.outbound))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("1 <urn:uuid:1>", "sip:a@192.0.2.8", false),
+            ("sip:a@192.0.2.7", "sip:a@192.0.2.7", false)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn two_flows_with_one_contact_are_two_bindings_and_lapsed_ones_are_known() {
+    let house = House::new();
+    let store = house.open().await;
+    let one = BindingRow {
+        place: "1 urn:uuid:1".into(),
+        ..binding("sip:a", 2_000)
+    };
+    let two = BindingRow {
+        place: "2 urn:uuid:1".into(),
+        reg_id: Some(2),
+        ..binding("sip:a", 2_000)
+    };
+    let lapsed = BindingRow {
+        remote: "192.0.2.44:5060".into(),
+        ..binding("sip:b", 1_000)
+    };
+    let puts = [&one, &two, &lapsed].map(|row| BindingWrite::Put(Box::new(row.clone())));
+    store.save_bindings(&puts).await.unwrap();
+    let (since, now) = (
+        Timestamp::from_second(500).unwrap(),
+        Timestamp::from_second(1_500).unwrap(),
+    );
+    assert_eq!(
+        store.lapsed_sources(since, now).await.unwrap(),
+        ["192.0.2.44:5060"]
+    );
+    assert_eq!(store.restore_bindings(now).await.unwrap(), [one, two]);
+    assert!(store.lapsed_sources(since, now).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_is_made_once_and_kept() {
+    let house = House::new();
+    let store = house.open().await;
+    assert_eq!(store.secret("gruu-key", [7; 32]).await.unwrap(), [7; 32]);
+    store.close().await;
+    let again = house.open().await.secret("gruu-key", [8; 32]).await;
+    assert_eq!(again.unwrap(), [7; 32]);
 }

@@ -21,6 +21,7 @@
 pub mod dialog;
 pub mod digest;
 pub mod endpoint;
+pub mod gruu;
 pub mod locate;
 pub mod location;
 pub mod message;
@@ -40,7 +41,8 @@ pub use dialog::{Dialog, Reject};
 pub use endpoint::{
     ClientTx, Counters, Endpoint, EndpointConfig, Input, Output, Outputs, ServerTx,
 };
-pub use location::{Binding, BindingChange, Location, RemovalCause};
+pub use gruu::Gruus;
+pub use location::{Binding, BindingChange, Location, Push, RemovalCause};
 pub use message::{
     Body, Capabilities, Contact, Contacts, HeaderError, HeaderName, Invalid, Limits, Message,
     Method, NameAddr, OutgoingRequest, OutgoingResponse, Params, RawMessage, Splice, UriError, Via,

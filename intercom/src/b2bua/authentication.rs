@@ -77,7 +77,7 @@ impl B2bua {
                 .location
                 .lookup(&self.site.aor(user), now.mono)
                 .iter()
-                .any(|binding| binding.flow.remote.ip() == source)
+                .any(|binding| binding.source == source)
     }
 
     /// Whether a message from a source under penalty is dropped unanswered: every new request, but one in the name of

@@ -119,6 +119,11 @@ impl B2bua {
             default_expires: limits.default_expires,
             max_contacts: limits.max_contacts,
             own: config.advertise.keys().copied().collect(),
+            strict_path: limits.strict_path,
+            service_route: limits.service_route.clone(),
+            flow_timer: limits.flow_timer,
+            push: limits.push.clone(),
+            gruus: config.gruu_key.map(sip_proxy::Gruus::new),
         });
         let epoch = rng.next_u32();
         B2bua {

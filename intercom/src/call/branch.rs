@@ -1,7 +1,7 @@
 //! A branch: one INVITE of ours to one contact of one device, until its final response.
 
 use dialplan::RingOutcome;
-use sip_proxy::{ClientTx, FailCause, Message, OutgoingRequest};
+use sip_proxy::{ClientTx, FailCause, Flow, Message, OutgoingRequest};
 
 use super::call::{Call, Phase};
 use super::confirm::Confirm;
@@ -45,6 +45,10 @@ pub(crate) struct Branch {
     pub(crate) earlies: Vec<Early>,
     /// Min-SE a 422 asked for; 0: none did.
     pub(crate) min_se: u32,
+    /// The user agent it goes to, as in [`crate::site::Target::key`].
+    pub(crate) key: String,
+    /// Flows to it that failed before this one. Bounded by the contacts an account may have.
+    pub(crate) tried: Vec<Flow>,
 }
 
 /// The losers of a race.
@@ -116,6 +120,8 @@ impl Call {
                 }
             }
             422 if live && self.reoffer_timer(site, now, at, message) => {}
+            // RFC 5626 §5.3: the edge proxy has lost the flow; the device may have another.
+            430 if self.next_flow(site, now, at) => {}
             _ => self.branch_over(site, now, at, outcome_of(status)),
         }
     }
@@ -180,6 +186,9 @@ impl Call {
             now,
             Line::Call(format!("{device}: no response ({cause:?})")),
         );
+        if self.next_flow(site, now, at) {
+            return;
+        }
         self.branch_over(site, now, at, RingOutcome::Unreachable);
     }
 

@@ -6,6 +6,7 @@ use dialplan::{Member, MemberRule, Ring, RingOutcome, Target};
 
 use super::branch::{ELSEWHERE, GIVEN_UP};
 use super::call::{Call, Phase};
+use super::flows::Deferred;
 use crate::Now;
 use crate::site::Site;
 use crate::story::Line;
@@ -35,6 +36,8 @@ pub(crate) struct Fork {
     pub(crate) invited: Vec<String>,
     /// Devices without a contact that may join late: their member and name. Bounded by the step's members.
     pub(crate) waiting: Vec<(usize, String)>,
+    /// Contacts that wait behind better ones.
+    pub(crate) deferred: Deferred,
 }
 
 impl Fork {
@@ -56,6 +59,7 @@ impl Fork {
             members,
             invited: Vec::new(),
             waiting: Vec::new(),
+            deferred: Deferred::default(),
         }
     }
 
@@ -192,37 +196,44 @@ impl Call {
                 self.note(now, Line::Call(format!("{device}: is the caller")));
                 continue;
             }
-            let Some(user) = site.accounts.user_of(&device).map(str::to_owned) else {
-                continue;
-            };
-            let Some(party) = site.party(&user) else {
-                continue;
-            };
             let targets = site.targets(&device, now.mono);
-            if targets.is_empty()
-                && let Some(fork) = self.fork().filter(|fork| fork.ring.join_late)
-            {
-                let entry = (index, device.clone());
-                if !fork.waiting.contains(&entry) {
-                    fork.waiting.push(entry);
-                }
+            let Some(fork) = self.fork() else { return rung };
+            let entry = (index, device.clone());
+            if targets.is_empty() && fork.ring.join_late && !fork.waiting.contains(&entry) {
+                fork.waiting.push(entry);
             }
-            for target in targets {
-                let Some(fork) = self.fork() else { return rung };
-                if fork.invited.contains(&target.key) {
-                    continue;
-                }
-                if fork.invited.len() >= site.config.limits.max_branches {
-                    self.note(
-                        now,
-                        Line::Call(format!("{device}: too many branches, left out")),
-                    );
-                    continue;
-                }
-                fork.invited.push(target.key.clone());
-                if self.invite(site, now, index, party.clone(), &target) {
-                    rung += 1;
-                }
+            let targets = fork.best_group(index, &device, targets);
+            rung += self.invite_all(site, now, index, &device, targets);
+        }
+        rung
+    }
+
+    /// Invites these contacts of a device; returns how many.
+    pub(crate) fn invite_all(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        index: usize,
+        device: &str,
+        targets: Vec<crate::site::Target>,
+    ) -> usize {
+        let user = site.accounts.user_of(device).map(str::to_owned);
+        let Some(party) = user.and_then(|user| site.party(&user)) else {
+            return 0;
+        };
+        let mut rung = 0;
+        for target in targets {
+            let Some(fork) = self.fork() else { return rung };
+            if fork.invited.len() >= site.config.limits.max_branches {
+                self.note(
+                    now,
+                    Line::Call(format!("{device}: too many branches, left out")),
+                );
+                continue;
+            }
+            fork.invited.push(target.key.clone());
+            if self.invite(site, now, index, party.clone(), &target) {
+                rung += 1;
             }
         }
         rung
@@ -305,7 +316,8 @@ impl Call {
         };
         let outcome = worst.map_or(outcome, |before| before.min(outcome));
         *worst = Some(outcome);
-        if alive {
+        // RFC 3261 §16.6: contacts of lower q have their turn, unless a person said no.
+        if alive || outcome != RingOutcome::Declined && self.next_group(site, now, index) {
             return;
         }
         self.member_done(index, outcome);

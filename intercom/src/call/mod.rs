@@ -27,6 +27,7 @@ mod confirm;
 mod driving;
 mod early;
 mod finish;
+mod flows;
 mod fork;
 mod leg;
 mod legs;

@@ -83,6 +83,8 @@ impl Call {
             state: BranchState::Invited,
             earlies: Vec::new(),
             min_se: 0,
+            key: target.key.clone(),
+            tried: Vec::new(),
         });
         true
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use intercom::{Cdr, Now};
 use sip_proxy::location::{Binding, BindingChange};
-use sip_proxy::{Flow, Transport};
+use sip_proxy::{Flow, Push, Transport, Uri};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -158,14 +158,25 @@ fn call_row(cdr: &Cdr) -> CallRow {
 fn binding_write(now: Now, change: &BindingChange) -> BindingWrite {
     match change {
         BindingChange::Added { aor, binding }
-        | BindingChange::Refreshed { aor, binding }
+        | BindingChange::Refreshed { aor, binding, .. }
         | BindingChange::Moved { aor, binding, .. } => {
             BindingWrite::Put(Box::new(row(now, aor, binding)))
         }
-        BindingChange::Removed { aor, contact, .. } => BindingWrite::Remove {
+        BindingChange::Removed { aor, binding, .. } => BindingWrite::Remove {
             aor: aor.to_string(),
-            contact: contact.clone(),
+            place: place(binding),
         },
+    }
+}
+
+/// What tells a binding from the others of its address-of-record, as [`Binding::is_same_place`] does.
+fn place(binding: &Binding) -> String {
+    match binding.reg_id {
+        None => binding.contact.to_string(),
+        Some(reg_id) => format!(
+            "{reg_id} {}",
+            binding.instance.as_deref().unwrap_or_default()
+        ),
     }
 }
 
@@ -173,23 +184,27 @@ fn row(now: Now, aor: &str, binding: &Binding) -> BindingRow {
     let left = binding.expires.saturating_duration_since(now.mono);
     BindingRow {
         aor: aor.to_owned(),
-        contact: binding.contact.clone(),
+        place: place(binding),
+        contact: binding.contact.to_string(),
         transport: binding.flow.transport.as_param().to_owned(),
         local: binding.flow.local.to_string(),
         remote: binding.flow.remote.to_string(),
-        path: binding.path.clone(),
-        call_id: binding.call_id.clone(),
+        path: binding.path.iter().map(|value| value.to_string()).collect(),
+        call_id: binding.call_id.to_string(),
         cseq: binding.cseq,
         q: binding.q,
-        instance: binding.instance.clone(),
+        outbound: binding.outbound,
+        instance: binding.instance.as_deref().map(str::to_owned),
         reg_id: binding.reg_id,
-        user_agent: binding.user_agent.clone(),
+        user_agent: binding.user_agent.as_deref().map(str::to_owned),
+        gruu: binding.gruu,
         expires: now.civil.checked_add(left).unwrap_or(now.civil),
     }
 }
 
 /// A stored registration, for the location service. `None` for a row this version cannot read: the device
-/// registers again. A stream's connection did not survive the restart: the next call dials the contact.
+/// registers again. A stream's connection did not survive the restart: the next call dials the contact, or where that
+/// cannot be, the binding waits, not reachable, for the device to come back.
 pub(crate) fn restored(now: Now, row: BindingRow) -> Option<(String, Binding)> {
     let flow = Flow {
         transport: Transport::from_token(&row.transport)?,
@@ -199,15 +214,22 @@ pub(crate) fn restored(now: Now, row: BindingRow) -> Option<(String, Binding)> {
     };
     let left = Duration::try_from(row.expires.duration_since(now.civil)).ok()?;
     let mut binding = Binding {
-        contact: row.contact,
+        push: Uri::parse(&row.contact)
+            .ok()
+            .and_then(|uri| Push::of(&uri))
+            .map(Box::new),
+        contact: row.contact.into(),
         flow,
-        path: row.path,
-        call_id: row.call_id,
+        source: flow.remote.ip(),
+        path: row.path.into_iter().map(String::into_boxed_str).collect(),
+        call_id: row.call_id.into(),
         cseq: row.cseq,
         q: row.q,
-        instance: row.instance,
+        outbound: row.outbound,
+        instance: row.instance.map(String::into_boxed_str),
         reg_id: row.reg_id,
-        user_agent: row.user_agent,
+        user_agent: row.user_agent.map(Arc::from),
+        gruu: row.gruu,
         expires: now.mono + left,
     };
     binding.lose_connection();
@@ -226,17 +248,24 @@ mod tests {
             civil: jiff::Timestamp::now(),
         };
         let binding = Binding {
-            contact: "sip:desk@192.0.2.7:5070".into(),
+            contact: "sip:desk@192.0.2.7:5070;pn-provider=apns;pn-prid=1".into(),
             flow: Flow {
                 transport: Transport::Udp,
                 local: "192.0.2.1:5060".parse().unwrap(),
                 remote: "192.0.2.7:5070".parse().unwrap(),
                 connection: None,
             },
-            path: vec!["<sip:edge.example;lr>".into()],
+            source: "192.0.2.7".parse().unwrap(),
+            path: ["<sip:edge.example;lr;ob>".into()].into(),
             call_id: "reg-1".into(),
             cseq: 4,
             q: 700,
+            outbound: true,
+            gruu: Some(u64::MAX - 7),
+            push: Push::of(
+                &Uri::parse("sip:desk@192.0.2.7:5070;pn-provider=apns;pn-prid=1").unwrap(),
+            )
+            .map(Box::new),
             instance: Some("urn:uuid:1".into()),
             reg_id: Some(1),
             user_agent: Some("Phone/1".into()),
@@ -244,7 +273,7 @@ mod tests {
         };
         let change = BindingChange::Added {
             aor: "sip:desk@example.org".into(),
-            binding: binding.clone(),
+            binding: Arc::new(binding.clone()),
         };
         let BindingWrite::Put(row) = binding_write(now, &change) else {
             panic!("an added binding is put")
@@ -263,6 +292,7 @@ mod tests {
         };
         let row = BindingRow {
             aor: "sip:desk@example.org".into(),
+            place: "sip:desk@192.0.2.7".into(),
             contact: "sip:desk@192.0.2.7".into(),
             transport: "carrier-pigeon".into(),
             local: "192.0.2.1:5060".into(),
@@ -274,6 +304,8 @@ mod tests {
             instance: None,
             reg_id: None,
             user_agent: None,
+            outbound: false,
+            gruu: None,
             expires: now.civil,
         };
         assert_eq!(restored(now, row), None);

@@ -19,7 +19,6 @@ use intercom::audit::{Entry, Kind};
 use intercom::{Account, Accounts, B2bua, Now};
 use media_bridge::BridgeConfig;
 use sip_proxy::digest::Ha1;
-use sip_proxy::location::Binding;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle as Task;
 
@@ -31,7 +30,7 @@ use crate::files::{self, Loaded};
 use crate::media::leases::MediaAddress;
 use crate::media::{self, MediaConfig, Order, RunningWorker};
 use crate::metrics::{self, Metrics};
-use crate::signalling::{self, Commit, Control, Listeners, Posts};
+use crate::signalling::{self, Commit, Control, LAPSED, Listeners, Posts, Restored};
 use crate::store::{Acknowledged, AuditSettings, AuditWriter, Claim, Snapshot, Store, StoreError};
 use crate::transport::tcp::{Tcp, TcpLimits};
 use crate::transport::udp::BoundUdp;
@@ -100,14 +99,15 @@ impl House {
         let stations = Arc::new(ArcSwap::from_pointee(Stations::new(&conf, &plan)?));
         let (posts, inbox) = signalling::mailboxes()?;
         let media = media_config(&conf)?;
-        let restored = bindings(&store).await?;
+        let restored = registrations(&store).await?;
         tracing::info!(
-            bindings = restored.len(),
+            bindings = restored.bindings.len(),
             accounts = snapshot.accounts.len(),
             "restored"
         );
         let mut config = translate::intercom(&conf, &sockets.bound, nonce_key(), media.workers);
         config.high_water = recovered.high_water;
+        config.gruu_key = Some(store.secret("gruu-key", nonce_key()).await?);
         remark(&plan, &snapshot);
         let generation = snapshot.generation;
         let directory = snapshot.directory.clone();
@@ -309,17 +309,25 @@ impl House {
     }
 }
 
-/// Registrations of the last run that still hold.
-async fn bindings(store: &Store) -> Result<Vec<(String, Binding)>, StoreError> {
+/// Registrations of the last run that still hold, and where those came from that have ended since: after a power cut
+/// all of a building's devices are back at once.
+async fn registrations(store: &Store) -> Result<Restored, StoreError> {
     let now = Now {
         mono: Instant::now(),
         civil: jiff::Timestamp::now(),
     };
+    let since = now.civil.checked_sub(LAPSED).unwrap_or(now.civil);
+    let lapsed = store.lapsed_sources(since, now.civil).await?;
+    let lapsed = lapsed
+        .iter()
+        .filter_map(|remote| Some(remote.parse::<SocketAddr>().ok()?.ip()))
+        .collect();
     let rows = store.restore_bindings(now.civil).await?;
-    Ok(rows
+    let bindings = rows
         .into_iter()
         .filter_map(|row| behind::restored(now, row))
-        .collect())
+        .collect();
+    Ok(Restored { bindings, lapsed })
 }
 
 /// Nonces of the last run are stale after a restart.

@@ -61,6 +61,7 @@ pub(super) fn intercom(
         realm: conf.site.realm.clone(),
         nonce_key,
         nonce_life: conf.sip.nonce_life,
+        gruu_key: None,
         digest: conf.sip.digest.clone(),
         unlock: intercom::unlock::Config {
             chain_timeout: conf.unlock.intent_life,
@@ -95,6 +96,10 @@ pub(super) fn intercom(
             default_expires: seconds(conf.sip.register_default),
             max_contacts: conf.sip.contacts_max,
             max_bindings: conf.limits.registrations,
+            strict_path: conf.sip.path_strict,
+            service_route: conf.sip.service_route.clone(),
+            flow_timer: conf.sip.flow_timer.map(seconds),
+            push: conf.sip.push_services.clone(),
         },
         profiles: conf
             .stations

@@ -194,19 +194,41 @@ pub(crate) struct Listeners {
     pub(crate) trusted: Vec<IpAddr>,
 }
 
-/// Starts the thread. Bindings of the last run are restored before the first datagram is read.
+/// What the last run knew of registrations.
+pub(crate) struct Restored {
+    /// Those that still hold, by address-of-record.
+    pub(crate) bindings: Vec<(String, Binding)>,
+    /// Where those that ended lately had come from.
+    pub(crate) lapsed: Vec<IpAddr>,
+}
+
+/// How long an address whose registration ended is still no stranger: over a night's power cut, and a day.
+pub(crate) const LAPSED: Duration = Duration::from_secs(36 * 3_600);
+
+/// Starts the thread. Bindings of the last run are restored before the first datagram is read, and before this returns.
 pub(crate) fn start(
     b2bua: B2bua,
-    restored: Vec<(String, Binding)>,
+    restored: Restored,
     listeners: Listeners,
     inbox: Inbox,
     outlets: Outlets,
     published: Arc<Published>,
 ) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("signalling".into()).spawn(
-        move || match reactor::Reactor::new(b2bua, listeners, inbox, outlets, published) {
-            Ok(reactor) => reactor.run(restored),
-            Err(error) => tracing::error!(%error, "signalling cannot serve its sockets"),
-        },
-    )
+    let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name("signalling".into())
+        .spawn(move || {
+            match reactor::Reactor::new(b2bua, listeners, inbox, outlets, published) {
+                Ok(mut reactor) => {
+                    reactor.restore(restored);
+                    // Whoever started this thread waits for it.
+                    let _ = ready.send(());
+                    reactor.run();
+                }
+                Err(error) => tracing::error!(%error, "signalling cannot serve its sockets"),
+            }
+        })?;
+    // An error: the thread has ended, which its owner sees by its handle.
+    let _ = is_ready.recv();
+    Ok(thread)
 }

@@ -8,12 +8,11 @@ use bytes::Bytes;
 use intercom::{B2bua, Input, Now};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use sip_proxy::location::Binding;
 use sip_proxy::{Flow, Transport};
 
 use super::sources::Sources;
 use super::world::World;
-use super::{Commit, Control, Inbox, Listeners, Outlets, RelayDone};
+use super::{Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
 use crate::media::Report;
 use crate::metrics::Published;
 use crate::transport::tcp::{Arrival, Tcp};
@@ -81,12 +80,21 @@ impl Reactor {
         })
     }
 
-    pub(super) fn run(mut self, restored: Vec<(String, Binding)>) {
+    /// Puts the registrations of the last run back.
+    pub(super) fn restore(&mut self, restored: Restored) {
         let now = read_clocks();
-        for (aor, binding) in &restored {
-            self.world.sources.restored(aor, binding);
+        for (_, binding) in &restored.bindings {
+            self.world.sources.restored(binding);
         }
-        self.feed(now, Input::Restore(restored));
+        for source in restored.lapsed {
+            self.world.sources.lapsed(now.mono, source);
+        }
+        self.feed(now, Input::Restore(restored.bindings));
+        super::publish::publish(&self.published, &self.b2bua, &self.world);
+    }
+
+    pub(super) fn run(mut self) {
+        let now = read_clocks();
         // The first time-out asks for media leases, so that the first call finds some.
         self.feed(now, Input::Timeout);
         let mut events = vec![EpollEvent::empty(); EVENTS];
@@ -249,7 +257,7 @@ impl Reactor {
             let mut datagrams: Vec<(SocketAddr, Bytes)> = Vec::with_capacity(BATCH);
             let more = listener.receive(|remote, bytes| {
                 received += 1;
-                if sources.admits(now.mono, remote.ip()) {
+                if sources.admits(now.mono, remote.ip(), bytes) {
                     datagrams.push((remote, Bytes::copy_from_slice(bytes)));
                 }
             });
@@ -280,7 +288,11 @@ impl Reactor {
         while let Some(arrival) = self.world.tcp.next_arrival() {
             match arrival {
                 Arrival::Message { flow, bytes } => {
-                    if self.world.sources.admits(now.mono, flow.remote.ip()) {
+                    if self
+                        .world
+                        .sources
+                        .admits(now.mono, flow.remote.ip(), &bytes)
+                    {
                         self.feed(now, Input::Received { flow, bytes });
                     }
                 }

@@ -2,22 +2,28 @@
 //! parsed.
 //!
 //! ```text
-//!   message ──▶ trusted? registered? ──yes──▶ parser
-//!                     │ no
-//!                     ▼
-//!               bucket of its address ──empty──▶ dropped, counted
+//!   message ──▶ trusted? registered, or was lately? ──yes──▶ parser
+//!                     │ no                                      ▲
+//!                     ▼                                         │
+//!               bucket of its address ──empty──▶ credentials? ──┴──▶ a second bucket of that size ──empty──▶ dropped, counted
 //! ```
+//! The second bucket lets a whole building in that registers for the first time behind one address: among thousands of
+//! requests that ask for a challenge, the answers to the first challenges would hardly ever find the first bucket full,
+//! and one of them being right makes the address a registered one. After a power cut addresses are still known that had
+//! registrations before it.
+//!
 //! The table is bounded by [`STRANGERS`]. Overflow rule: buckets that are full again say nothing and are cleared
 //! out; when that leaves no room, new addresses share one bucket of [`SHARED`] times the size, so that a flood
 //! from invented addresses costs strangers their turn and registered phones nothing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sip_proxy::BindingChange;
-use sip_proxy::location::Binding;
+use sip_proxy::location::{Binding, RemovalCause};
+
+use super::LAPSED;
 
 /// Addresses with a bucket of their own.
 const STRANGERS: usize = 65_536;
@@ -25,6 +31,10 @@ const STRANGERS: usize = 65_536;
 const SHARED: u32 = 20;
 /// A bucket holds what flows in within this time: the largest burst.
 const BURST: Duration = Duration::from_secs(1);
+/// Addresses remembered whose last registration has ended. Overflow rule: the one that ended first is forgotten.
+const KNOWN: usize = 65_536;
+/// Octets of a message in which credentials are looked for.
+const HEAD: usize = 2_048;
 /// The table is cleared out at most so often: an attacker must not buy a walk over it with each message.
 const CLEAR: Duration = Duration::from_secs(1);
 
@@ -34,12 +44,15 @@ pub(super) struct Sources {
     interval: Duration,
     /// Stations that are believed by their address.
     trusted: BTreeSet<IpAddr>,
-    /// Registrations by the address they came from. Bounded by the location service, as is `contacts`.
+    /// Registrations by the address they came from. Bounded by the location service.
     registered: HashMap<IpAddr, usize>,
-    contacts: HashMap<(Arc<str>, String), IpAddr>,
-    /// When each bucket is full again. Bounded by [`STRANGERS`].
-    strangers: HashMap<IpAddr, Instant>,
-    shared: Option<Instant>,
+    /// Addresses whose last registration ended, and since when they do without one. Bounded by [`KNOWN`].
+    lapsed: HashMap<IpAddr, Instant>,
+    /// The same, oldest first.
+    lapses: BTreeSet<(Instant, IpAddr)>,
+    /// When each address's buckets are full again: for any message, and for credentials. Bounded by [`STRANGERS`].
+    strangers: HashMap<IpAddr, [Instant; 2]>,
+    shared: Option<[Instant; 2]>,
     clear_at: Option<Instant>,
     /// Messages dropped.
     pub(super) shed: u64,
@@ -52,7 +65,8 @@ impl Sources {
             interval: Duration::from_secs(1) / rate.max(1),
             trusted: trusted.into_iter().collect(),
             registered: HashMap::new(),
-            contacts: HashMap::new(),
+            lapsed: HashMap::new(),
+            lapses: BTreeSet::new(),
             strangers: HashMap::new(),
             shared: None,
             clear_at: None,
@@ -61,28 +75,47 @@ impl Sources {
     }
 
     /// Whether a message from this address is looked at.
-    pub(super) fn admits(&mut self, now: Instant, source: IpAddr) -> bool {
-        if self.registered.contains_key(&source) || self.trusted.contains(&source) {
+    pub(super) fn admits(&mut self, now: Instant, source: IpAddr, message: &[u8]) -> bool {
+        if self.registered.contains_key(&source)
+            || self.trusted.contains(&source)
+            || self.lapsed.contains_key(&source)
+        {
             return true;
         }
-        let admitted = self.draw(now, network(source));
+        let admitted = self.draw(now, network(source), message);
         self.shed += u64::from(!admitted);
         admitted
     }
 
-    fn draw(&mut self, now: Instant, network: IpAddr) -> bool {
-        if let Some(full_at) = self.strangers.get_mut(&network) {
-            return draw(now, full_at, self.interval);
+    fn draw(&mut self, now: Instant, network: IpAddr, message: &[u8]) -> bool {
+        if let Some(buckets) = self.strangers.get_mut(&network) {
+            return draw(now, buckets, self.interval, message);
         }
         if self.strangers.len() >= STRANGERS && self.clear_at.is_none_or(|at| at <= now) {
             self.clear_at = Some(now + CLEAR);
-            self.strangers.retain(|_, full_at| *full_at > now);
+            self.strangers
+                .retain(|_, buckets| buckets.iter().any(|full_at| *full_at > now));
         }
         if self.strangers.len() >= STRANGERS {
-            return draw(now, self.shared.get_or_insert(now), self.interval / SHARED);
+            let shared = self.shared.get_or_insert([now; 2]);
+            return draw(now, shared, self.interval / SHARED, message);
         }
-        self.strangers.insert(network, now + self.interval);
+        self.strangers.insert(network, [now + self.interval, now]);
         true
+    }
+
+    /// The last registration from an address has ended.
+    pub(super) fn lapsed(&mut self, now: Instant, source: IpAddr) {
+        while let Some((since, oldest)) = self.lapses.first().copied()
+            && (self.lapsed.len() >= KNOWN || now.saturating_duration_since(since) >= LAPSED)
+        {
+            self.lapses.remove(&(since, oldest));
+            self.lapsed.remove(&oldest);
+        }
+        if let Some(before) = self.lapsed.insert(source, now) {
+            self.lapses.remove(&(before, source));
+        }
+        self.lapses.insert((now, source));
     }
 
     /// Addresses with a bucket of their own now.
@@ -91,44 +124,74 @@ impl Sources {
     }
 
     /// A registration that was there before the server started.
-    pub(super) fn restored(&mut self, aor: &str, binding: &Binding) {
-        self.put(aor.into(), binding);
+    pub(super) fn restored(&mut self, binding: &Binding) {
+        self.put(binding);
     }
 
     /// Follows the location service.
-    pub(super) fn follow(&mut self, change: &BindingChange) {
+    pub(super) fn follow(&mut self, now: Instant, change: &BindingChange) {
         match change {
-            BindingChange::Added { aor, binding }
-            | BindingChange::Refreshed { aor, binding }
-            | BindingChange::Moved { aor, binding, .. } => self.put(Arc::clone(aor), binding),
-            BindingChange::Removed { aor, contact, .. } => {
-                if let Some(source) = self.contacts.remove(&(Arc::clone(aor), contact.clone())) {
-                    self.forget(source);
+            BindingChange::Added { binding, .. } => self.put(binding),
+            BindingChange::Refreshed {
+                binding, before, ..
+            }
+            | BindingChange::Moved {
+                binding, before, ..
+            } => {
+                self.put(binding);
+                let _ = self.forget(before.source);
+            }
+            // What was replaced is told of once more, by the change that follows.
+            BindingChange::Removed {
+                why: RemovalCause::Replaced,
+                ..
+            } => {}
+            BindingChange::Removed { binding, why, .. } => {
+                let gone = self.forget(binding.source);
+                if gone && matches!(why, RemovalCause::Expired | RemovalCause::ConnectionLost) {
+                    self.lapsed(now, binding.source);
                 }
             }
         }
     }
 
-    fn put(&mut self, aor: Arc<str>, binding: &Binding) {
-        let source = binding.flow.remote.ip();
+    fn put(&mut self, binding: &Binding) {
+        let source = binding.source;
         *self.registered.entry(source).or_default() += 1;
-        if let Some(before) = self.contacts.insert((aor, binding.contact.clone()), source) {
-            self.forget(before);
+        if let Some(since) = self.lapsed.remove(&source) {
+            self.lapses.remove(&(since, source));
         }
     }
 
-    fn forget(&mut self, source: IpAddr) {
-        if let Some(count) = self.registered.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.registered.remove(&source);
-            }
+    /// Whether that was the last registration from there.
+    fn forget(&mut self, source: IpAddr) -> bool {
+        let Some(count) = self.registered.get_mut(&source) else {
+            return false;
+        };
+        *count = count.saturating_sub(1);
+        if *count > 0 {
+            return false;
         }
+        self.registered.remove(&source);
+        true
     }
 }
 
+/// Takes one message's worth out of the first bucket, or for a message with credentials out of the second.
+fn draw(now: Instant, buckets: &mut [Instant; 2], interval: Duration, message: &[u8]) -> bool {
+    let [any, credentials] = buckets;
+    take(now, any, interval) || has_credentials(message) && take(now, credentials, interval)
+}
+
+/// Whether a message seems to hold credentials: `Authorization` or `Proxy-Authorization`, as everybody writes them.
+fn has_credentials(message: &[u8]) -> bool {
+    let head = message.get(..HEAD).unwrap_or(message);
+    head.windows(14)
+        .any(|window| window.eq_ignore_ascii_case(b"authorization:"))
+}
+
 /// Takes one message's worth out of the bucket that is full at `full_at`, if there is so much in it.
-fn draw(now: Instant, full_at: &mut Instant, interval: Duration) -> bool {
+fn take(now: Instant, full_at: &mut Instant, interval: Duration) -> bool {
     let after = (*full_at).max(now) + interval;
     let there = after <= now + BURST;
     if there {
@@ -147,8 +210,9 @@ fn network(source: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use sip_proxy::location::RemovalCause;
     use sip_proxy::{Flow, Transport};
 
     fn ip(text: &str) -> IpAddr {
@@ -157,26 +221,32 @@ mod tests {
 
     fn admitted(sources: &mut Sources, now: Instant, source: &str, sent: usize) -> usize {
         let source = ip(source);
-        (0..sent).filter(|_| sources.admits(now, source)).count()
+        (0..sent)
+            .filter(|_| sources.admits(now, source, b"REGISTER"))
+            .count()
     }
 
     fn binding(contact: &str, source: &str, now: Instant) -> Binding {
         Binding {
-            contact: contact.to_owned(),
+            contact: contact.into(),
             flow: Flow {
                 transport: Transport::Udp,
                 local: "192.0.2.1:5060".parse().unwrap(),
                 remote: format!("{source}:5060").parse().unwrap(),
                 connection: None,
             },
-            path: Vec::new(),
-            call_id: "c".to_owned(),
+            source: ip(source),
+            path: Box::default(),
+            call_id: "c".into(),
             cseq: 1,
             q: 1000,
             instance: None,
             reg_id: None,
             user_agent: None,
             expires: now + Duration::from_secs(60),
+            outbound: false,
+            gruu: None,
+            push: None,
         }
     }
 
@@ -199,35 +269,102 @@ mod tests {
         let start = Instant::now();
         let mut sources = Sources::new(1, [ip("192.0.2.20")]);
         assert_eq!(admitted(&mut sources, start, "192.0.2.20", 100), 100);
-        let (aor, phone): (Arc<str>, _) = ("sip:a@x".into(), binding("sip:a", "192.0.2.7", start));
-        let added = BindingChange::Added {
-            aor: Arc::clone(&aor),
-            binding: phone.clone(),
-        };
-        sources.follow(&added);
-        sources.follow(&added);
+        let (aor, phone): (Arc<str>, _) = (
+            "sip:a@x".into(),
+            Arc::new(binding("sip:a", "192.0.2.7", start)),
+        );
+        sources.follow(
+            start,
+            &BindingChange::Added {
+                aor: Arc::clone(&aor),
+                binding: Arc::clone(&phone),
+            },
+        );
+        sources.follow(
+            start,
+            &BindingChange::Refreshed {
+                aor: Arc::clone(&aor),
+                binding: Arc::clone(&phone),
+                before: Arc::clone(&phone),
+            },
+        );
         assert_eq!(admitted(&mut sources, start, "192.0.2.7", 100), 100);
-        let moved = binding("sip:a", "192.0.2.8", start);
-        sources.follow(&BindingChange::Moved {
-            aor: Arc::clone(&aor),
-            binding: moved,
-            from: phone.flow.remote,
-        });
+        let moved = Arc::new(binding("sip:a", "192.0.2.8", start));
+        sources.follow(
+            start,
+            &BindingChange::Removed {
+                aor: Arc::clone(&aor),
+                binding: Arc::clone(&phone),
+                why: RemovalCause::Replaced,
+            },
+        );
+        sources.follow(
+            start,
+            &BindingChange::Moved {
+                aor: Arc::clone(&aor),
+                binding: Arc::clone(&moved),
+                before: phone,
+            },
+        );
         assert_eq!(admitted(&mut sources, start, "192.0.2.7", 100), 1);
         assert_eq!(admitted(&mut sources, start, "192.0.2.8", 100), 100);
-        sources.follow(&BindingChange::Removed {
-            aor,
-            contact: "sip:a".to_owned(),
-            why: RemovalCause::Expired,
-        });
+        sources.follow(
+            start,
+            &BindingChange::Removed {
+                aor,
+                binding: moved,
+                why: RemovalCause::Unregistered,
+            },
+        );
         assert_eq!(admitted(&mut sources, start, "192.0.2.8", 100), 1);
-        assert!(sources.registered.is_empty() && sources.contacts.is_empty());
+        assert!(sources.registered.is_empty());
+    }
+
+    #[test]
+    fn a_building_that_registers_first_from_one_address_gets_its_answers_in() {
+        let (mut sources, start) = (Sources::new(50, []), Instant::now());
+        assert_eq!(admitted(&mut sources, start, "192.0.2.9", 20_000), 50);
+        let answer = b"REGISTER sip:x SIP/2.0\r\nauthorization: Digest username=\"a\"\r\n\r\n";
+        let answers = (0..100).filter(|_| sources.admits(start, ip("192.0.2.9"), answer));
+        assert_eq!(answers.count(), 50, "and no more than that either");
+        sources.follow(
+            start,
+            &BindingChange::Added {
+                aor: "sip:a@x".into(),
+                binding: Arc::new(binding("sip:a", "192.0.2.9", start)),
+            },
+        );
+        assert_eq!(admitted(&mut sources, start, "192.0.2.9", 20_000), 20_000);
+    }
+
+    #[test]
+    fn an_address_whose_registration_expired_is_known_for_a_day_and_more() {
+        let (mut sources, start) = (Sources::new(1, []), Instant::now());
+        let phone = Arc::new(binding("sip:a", "192.0.2.7", start));
+        let aor: Arc<str> = "sip:a@x".into();
+        sources.restored(&phone);
+        sources.follow(
+            start,
+            &BindingChange::Removed {
+                aor,
+                binding: phone,
+                why: RemovalCause::Expired,
+            },
+        );
+        assert_eq!(admitted(&mut sources, start, "192.0.2.7", 100), 100);
+        sources.lapsed(start + LAPSED, ip("192.0.2.8"));
+        assert_eq!(admitted(&mut sources, start + LAPSED, "192.0.2.7", 100), 1);
+        assert_eq!(sources.lapsed.len(), sources.lapses.len());
+        for n in 0..KNOWN as u32 + 9 {
+            sources.lapsed(start + LAPSED, IpAddr::from(n.to_be_bytes()));
+        }
+        assert_eq!((sources.lapsed.len(), sources.lapses.len()), (KNOWN, KNOWN));
     }
 
     #[test]
     fn a_restored_registration_counts_like_a_fresh_one() {
         let (mut sources, start) = (Sources::new(1, []), Instant::now());
-        sources.restored("sip:a@x", &binding("sip:a", "192.0.2.7", start));
+        sources.restored(&binding("sip:a", "192.0.2.7", start));
         assert_eq!(admitted(&mut sources, start, "192.0.2.7", 10), 10);
     }
 
@@ -237,16 +374,16 @@ mod tests {
         let address = |n: u32| IpAddr::from(n.to_be_bytes());
         let known = address(7);
         for n in 0..100_000 {
-            sources.admits(start, address(n));
+            sources.admits(start, address(n), b"");
         }
         assert_eq!(sources.strangers(), STRANGERS);
         assert_eq!(
             sources.shed,
             100_000 - STRANGERS as u64 - 50 * u64::from(SHARED)
         );
-        assert!(sources.admits(start, known), "its own bucket stays");
+        assert!(sources.admits(start, known, b""), "its own bucket stays");
         let later = start + Duration::from_secs(2);
-        assert!(sources.admits(later, address(200_000)));
+        assert!(sources.admits(later, address(200_000), b""));
         assert_eq!(sources.strangers(), 1, "full buckets went");
     }
 

@@ -200,11 +200,9 @@ impl World {
 
     fn bindings(&mut self, now: Now, changes: Vec<BindingChange>) {
         for change in &changes {
-            self.sources.follow(change);
-            if let BindingChange::Added { binding, .. }
-            | BindingChange::Refreshed { binding, .. }
-            | BindingChange::Moved { binding, .. } = change
-                && let Some(connection) = binding.flow.connection
+            self.sources.follow(now.mono, change);
+            if change.is_live()
+                && let Some(connection) = change.binding().flow.connection
             {
                 self.tcp.registered(connection);
             }

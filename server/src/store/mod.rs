@@ -163,6 +163,29 @@ impl Store {
         self.write.close().await;
     }
 
+    /// A secret of this database: `fresh` the first time, afterwards always that one.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub async fn secret(&self, key: &'static str, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        let hex: String = fresh.iter().map(|octet| format!("{octet:02x}")).collect();
+        sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(key)
+            .bind(hex)
+            .execute(&self.write)
+            .await?;
+        let stored: String = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+            .bind(key)
+            .fetch_one(&self.write)
+            .await?;
+        let octet = |at: usize| u8::from_str_radix(stored.get(2 * at..2 * at + 2)?, 16).ok();
+        let mut secret = [0; 32];
+        for (at, place) in secret.iter_mut().enumerate() {
+            *place = octet(at).ok_or_else(|| StoreError::Corrupt(format!("{key} in meta")))?;
+        }
+        Ok(secret)
+    }
+
     /// Stores `value` under `key` the first time; afterwards it must be the same.
     async fn bind(&self, key: &'static str, value: &str) -> Result<String, StoreError> {
         sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING")

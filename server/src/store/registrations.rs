@@ -10,9 +10,11 @@ use super::{Store, StoreError};
 pub struct BindingRow {
     /// Address-of-record.
     pub aor: String,
+    /// What tells it from the others of its address-of-record.
+    pub place: String,
     /// Contact URI.
     pub contact: String,
-    /// `udp`, `tcp`.
+    /// `udp`, `tcp`, `tls`, `ws`, `wss`.
     pub transport: String,
     /// Our end of the flow, `address:port`.
     pub local: String,
@@ -26,12 +28,16 @@ pub struct BindingRow {
     pub cseq: u32,
     /// q-value in thousandths.
     pub q: u16,
+    /// Whether its flow alone leads to it (RFC 5626).
+    pub outbound: bool,
     /// `+sip.instance`.
     pub instance: Option<String>,
     /// `reg-id`.
     pub reg_id: Option<u32>,
     /// What the device calls itself.
     pub user_agent: Option<String>,
+    /// Which temporary GRUUs are its own (RFC 5627).
+    pub gruu: Option<u64>,
     /// When it ends.
     pub expires: Timestamp,
 }
@@ -45,8 +51,8 @@ pub enum BindingWrite {
     Remove {
         /// Address-of-record.
         aor: String,
-        /// Contact URI.
-        contact: String,
+        /// As in [`BindingRow::place`].
+        place: String,
     },
 }
 
@@ -63,7 +69,7 @@ impl Store {
             for change in run {
                 match change {
                     BindingWrite::Put(row) => puts.push(columns(row)),
-                    BindingWrite::Remove { aor, contact } => removals.push(json!([aor, contact])),
+                    BindingWrite::Remove { aor, place } => removals.push(json!([aor, place])),
                 }
             }
             for (sql, rows) in [(PUT, puts), (REMOVE, removals)] {
@@ -79,6 +85,26 @@ impl Store {
         Ok(())
     }
 
+    /// Where registrations that ended before `now`, but not before `since`, had come from. To be asked before
+    /// [`Self::restore_bindings`] deletes them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lapsed_sources(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query_scalar(
+            "SELECT DISTINCT remote FROM bindings WHERE expires_at > ? AND expires_at <= ? LIMIT 65536",
+        )
+        .bind(since.as_microsecond())
+        .bind(now.as_microsecond())
+        .fetch_all(&self.behind)
+        .await?;
+        Ok(rows)
+    }
+
     /// All bindings that still hold at `now`, ordered by address-of-record; those that ended are deleted.
     ///
     /// # Errors
@@ -89,8 +115,8 @@ impl Store {
             .execute(&self.behind)
             .await?;
         let rows: Vec<BindingColumns> = sqlx::query_as(
-            "SELECT aor, contact, transport, local, remote, path, call_id, cseq, q, instance, reg_id, user_agent, \
-             expires_at FROM bindings ORDER BY aor, contact",
+            "SELECT aor, place, contact, transport, local, remote, path, call_id, cseq, q, outbound, instance, reg_id, \
+             user_agent, gruu, expires_at FROM bindings ORDER BY aor, place",
         )
         .fetch_all(&self.behind)
         .await?;
@@ -99,18 +125,20 @@ impl Store {
 }
 
 /// A whole run of rows in one statement: each one of its own would be a change of threads and back.
-const PUT: &str = "INSERT OR REPLACE INTO bindings (aor, contact, transport, local, remote, path, call_id, cseq, q, \
-     instance, reg_id, user_agent, expires_at) \
+const PUT: &str = "INSERT OR REPLACE INTO bindings (aor, place, contact, transport, local, remote, path, call_id, cseq, \
+     q, outbound, instance, reg_id, user_agent, gruu, expires_at) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12 FROM json_each(?) ORDER BY key";
+     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15 \
+     FROM json_each(?) ORDER BY key";
 
-const REMOVE: &str = "DELETE FROM bindings WHERE (aor, contact) IN \
+const REMOVE: &str = "DELETE FROM bindings WHERE (aor, place) IN \
      (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
 
 /// The columns of [`PUT`].
 fn columns(row: &BindingRow) -> serde_json::Value {
     json!([
         row.aor,
+        row.place,
         row.contact,
         row.transport,
         row.local,
@@ -119,9 +147,12 @@ fn columns(row: &BindingRow) -> serde_json::Value {
         row.call_id,
         row.cseq,
         row.q,
+        u8::from(row.outbound),
         row.instance,
         row.reg_id,
         row.user_agent,
+        // The column is signed: the same 64 bits.
+        row.gruu.map(u64::cast_signed),
         row.expires.as_microsecond(),
     ])
 }
@@ -129,6 +160,7 @@ fn columns(row: &BindingRow) -> serde_json::Value {
 #[derive(sqlx::FromRow)]
 struct BindingColumns {
     aor: String,
+    place: String,
     contact: String,
     transport: String,
     local: String,
@@ -137,9 +169,11 @@ struct BindingColumns {
     call_id: String,
     cseq: u32,
     q: u16,
+    outbound: bool,
     instance: Option<String>,
     reg_id: Option<u32>,
     user_agent: Option<String>,
+    gruu: Option<i64>,
     expires_at: i64,
 }
 
@@ -151,6 +185,7 @@ impl BindingColumns {
             })?,
             expires: super::timestamp(self.expires_at)?,
             aor: self.aor,
+            place: self.place,
             contact: self.contact,
             transport: self.transport,
             local: self.local,
@@ -158,6 +193,8 @@ impl BindingColumns {
             call_id: self.call_id,
             cseq: self.cseq,
             q: self.q,
+            outbound: self.outbound,
+            gruu: self.gruu.map(i64::cast_unsigned),
             instance: self.instance,
             reg_id: self.reg_id,
             user_agent: self.user_agent,

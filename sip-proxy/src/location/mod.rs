@@ -3,170 +3,33 @@
 //! Bindings by address-of-record, with the flow each came by. Expiry is exact: one wake-up per address-of-record,
 //! at its earliest binding's end.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+mod binding;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::transport::{ConnectionId, Flow, Transport};
-use crate::uri::{Host, Uri};
+use smallvec::SmallVec;
 
-/// One registered contact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binding {
-    /// Contact URI.
-    pub contact: String,
-    /// The flow the REGISTER came by: requests go back this way.
-    pub flow: Flow,
-    /// Path values, topmost first (RFC 3327).
-    pub path: Vec<String>,
-    /// Call-ID of the latest REGISTER.
-    pub call_id: String,
-    /// CSeq of the latest REGISTER.
-    pub cseq: u32,
-    /// Preference in thousandths, 0-1000.
-    pub q: u16,
-    /// `+sip.instance` without quotes (RFC 5626).
-    pub instance: Option<String>,
-    /// `reg-id` (RFC 5626).
-    pub reg_id: Option<u32>,
-    /// User-Agent of the device.
-    pub user_agent: Option<String>,
-    /// When it ends.
-    pub expires: Instant,
-}
+pub use binding::{Binding, BindingChange, Push, RemovalCause};
 
-impl Binding {
-    /// Whole seconds left, rounded up, as written in a Contact's `expires`.
-    #[must_use]
-    pub fn remaining(&self, now: Instant) -> u32 {
-        let left = self.expires.saturating_duration_since(now);
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        u32::try_from(seconds).unwrap_or(u32::MAX)
-    }
+use crate::transport::ConnectionId;
 
-    /// The way requests go to it. By datagrams only, whatever their length, where the device asked for UDP by name, where
-    /// requests must take its own flow (RFC 5626), and where it is not at the address it says: behind NAT nobody can
-    /// connect to it.
-    #[must_use]
-    pub fn way(&self) -> Flow {
-        if self.flow.transport != Transport::Udp {
-            return self.flow;
-        }
-        let reachable = Uri::parse(&self.contact).is_ok_and(|uri| {
-            let at_home = match uri.host() {
-                Host::V4(ip) => IpAddr::V4(ip) == self.flow.remote.ip().to_canonical(),
-                Host::V6(ip) => IpAddr::V6(ip) == self.flow.remote.ip(),
-                Host::Name(_) => false,
-            };
-            at_home && uri.param("transport").is_none()
-        });
-        if reachable && self.reg_id.is_none() && self.path.is_empty() {
-            self.flow
-        } else {
-            self.flow.datagrams_only()
-        }
-    }
+/// Names of user agents shared among bindings. Overflow rule: a further one is kept with its binding alone.
+const AGENTS: usize = 1_024;
 
-    /// The connection it came by is gone: a new one goes to where the device listens, the address in its topmost Path
-    /// value or its Contact, not to the port it happened to connect from. A host name is left to whoever resolves it:
-    /// then the old address stays.
-    pub fn lose_connection(&mut self) {
-        self.flow.connection = None;
-        if !self.flow.transport.is_stream() {
-            return;
-        }
-        let path = self.path.first().map(|value| value.trim());
-        let next = path.map_or(self.contact.as_str(), |value| {
-            let inner = value.split_once('<').map_or(value, |(_, rest)| rest);
-            inner.split_once('>').map_or(inner, |(uri, _)| uri)
-        });
-        let Ok(uri) = Uri::parse(next) else { return };
-        let ip = match uri.host() {
-            Host::V4(ip) => IpAddr::V4(ip),
-            Host::V6(ip) => IpAddr::V6(ip),
-            Host::Name(_) => return,
-        };
-        let usual = if self.flow.transport.is_secure() {
-            5061
-        } else {
-            5060
-        };
-        self.flow.remote = SocketAddr::new(ip, uri.port().unwrap_or(usual));
-    }
-}
-
-/// Why a binding went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RemovalCause {
-    /// Its time was over.
-    Expired,
-    /// Its owner took it back.
-    Unregistered,
-    /// The same instance registered another contact (RFC 5626 section 6).
-    Replaced,
-    /// Its connection closed and nothing can be opened towards it (a WebSocket).
-    ConnectionLost,
-    /// The account was revoked.
-    Revoked,
-}
-
-/// What happened to a binding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BindingChange {
-    /// A new contact.
-    Added {
-        /// Address-of-record.
-        aor: Arc<str>,
-        /// The binding.
-        binding: Binding,
-    },
-    /// A known contact, again.
-    Refreshed {
-        /// Address-of-record.
-        aor: Arc<str>,
-        /// The binding as it now is.
-        binding: Binding,
-    },
-    /// A known device, from another source address: for a door, worth an alarm.
-    Moved {
-        /// Address-of-record.
-        aor: Arc<str>,
-        /// The binding as it now is.
-        binding: Binding,
-        /// Where it was before.
-        from: SocketAddr,
-    },
-    /// A contact went.
-    Removed {
-        /// Address-of-record.
-        aor: Arc<str>,
-        /// Contact URI.
-        contact: String,
-        /// Why.
-        why: RemovalCause,
-    },
-}
-
-impl BindingChange {
-    /// The address-of-record it happened to.
-    #[must_use]
-    pub fn aor(&self) -> &str {
-        match self {
-            Self::Added { aor, .. }
-            | Self::Refreshed { aor, .. }
-            | Self::Moved { aor, .. }
-            | Self::Removed { aor, .. } => aor,
-        }
-    }
-}
+/// The bindings of one address-of-record, oldest first: mostly one.
+type Bindings = SmallVec<[Arc<Binding>; 1]>;
 
 /// The table. Bounded by `capacity` bindings: over it a REGISTER that adds is refused 503.
 #[derive(Debug)]
 pub struct Location {
-    table: BTreeMap<Arc<str>, Vec<Binding>>,
+    table: BTreeMap<Arc<str>, Bindings>,
     wakes: BTreeSet<(Instant, Arc<str>)>,
     connections: BTreeSet<(ConnectionId, Arc<str>)>,
+    /// Whose temporary GRUUs are whose. One entry per binding that has some.
+    gruus: BTreeMap<u64, Arc<str>>,
+    agents: HashSet<Arc<str>>,
     count: usize,
     capacity: usize,
 }
@@ -179,6 +42,8 @@ impl Location {
             table: BTreeMap::new(),
             wakes: BTreeSet::new(),
             connections: BTreeSet::new(),
+            gruus: BTreeMap::new(),
+            agents: HashSet::new(),
             count: 0,
             capacity,
         }
@@ -191,6 +56,7 @@ impl Location {
             .bindings(aor)
             .iter()
             .rev()
+            .map(|binding| &**binding)
             .filter(|binding| binding.expires > now)
             .collect();
         found.sort_by_key(|binding| std::cmp::Reverse(binding.q));
@@ -198,15 +64,35 @@ impl Location {
     }
 
     /// All bindings of one address-of-record, oldest first.
-    pub(crate) fn bindings(&self, aor: &str) -> &[Binding] {
-        self.table.get(aor).map_or(&[], Vec::as_slice)
+    pub(crate) fn bindings(&self, aor: &str) -> &[Arc<Binding>] {
+        self.table.get(aor).map_or(&[], SmallVec::as_slice)
+    }
+
+    /// The live bindings a temporary GRUU of this number leads to: all flows of one user agent, the best first.
+    pub(crate) fn of_gruu(&self, gruu: u64, now: Instant) -> Option<(&str, Vec<&Binding>)> {
+        let aor = self.gruus.get(&gruu)?;
+        let mut found = self.lookup(aor, now);
+        found.retain(|binding| binding.gruu == Some(gruu));
+        Some((aor, found))
+    }
+
+    /// A user agent's name, shared with the others of that name.
+    pub(crate) fn agent(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.agents.get(name) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = name.into();
+        if self.agents.len() < AGENTS {
+            self.agents.insert(Arc::clone(&shared));
+        }
+        shared
     }
 
     /// Every binding in order of address-of-record, for the store and the API.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Binding)> {
         self.table
             .iter()
-            .flat_map(|(aor, bindings)| bindings.iter().map(move |binding| (&**aor, binding)))
+            .flat_map(|(aor, bindings)| bindings.iter().map(move |binding| (&**aor, &**binding)))
     }
 
     /// Bindings held.
@@ -226,12 +112,15 @@ impl Location {
         self.count.saturating_add(more) <= self.capacity
     }
 
-    /// Puts a binding back from the store at start; a second one with the same contact replaces the first.
+    /// Puts a binding back from the store at start; a second one in the same place replaces the first.
     /// Returns false when the table is full.
-    pub fn restore(&mut self, aor: &str, binding: Binding) -> bool {
-        let mut bindings = self.bindings(aor).to_vec();
-        bindings.retain(|known| known.contact != binding.contact);
-        bindings.push(binding);
+    pub fn restore(&mut self, aor: &str, mut binding: Binding) -> bool {
+        if let Some(name) = binding.user_agent.take() {
+            binding.user_agent = Some(self.agent(&name));
+        }
+        let mut bindings = Bindings::from(self.bindings(aor));
+        bindings.retain(|known| !known.is_same_place(&binding));
+        bindings.push(Arc::new(binding));
         let before = self.bindings(aor).len();
         if !self.has_room(bindings.len().saturating_sub(before)) {
             return false;
@@ -241,7 +130,7 @@ impl Location {
     }
 
     /// Exchanges all bindings of one address-of-record at once.
-    pub(crate) fn replace(&mut self, aor: &Arc<str>, mut bindings: Vec<Binding>) {
+    pub(crate) fn replace(&mut self, aor: &Arc<str>, mut bindings: Bindings) {
         bindings.shrink_to_fit();
         let key = match self.table.remove_entry(&**aor) {
             Some((key, old)) => {
@@ -249,8 +138,13 @@ impl Location {
                 if let Some(first) = earliest(&old) {
                     self.wakes.remove(&(first, key.clone()));
                 }
-                for connection in old.iter().filter_map(|binding| binding.flow.connection) {
-                    self.connections.remove(&(connection, key.clone()));
+                for binding in &old {
+                    if let Some(connection) = binding.flow.connection {
+                        self.connections.remove(&(connection, key.clone()));
+                    }
+                    if let Some(gruu) = binding.gruu {
+                        self.gruus.remove(&gruu);
+                    }
                 }
                 key
             }
@@ -260,11 +154,13 @@ impl Location {
             return;
         };
         self.wakes.insert((first, key.clone()));
-        for connection in bindings
-            .iter()
-            .filter_map(|binding| binding.flow.connection)
-        {
-            self.connections.insert((connection, key.clone()));
+        for binding in &bindings {
+            if let Some(connection) = binding.flow.connection {
+                self.connections.insert((connection, key.clone()));
+            }
+            if let Some(gruu) = binding.gruu {
+                self.gruus.insert(gruu, key.clone());
+            }
         }
         self.count += bindings.len();
         self.table.insert(key, bindings);
@@ -284,16 +180,16 @@ impl Location {
         goes: impl Fn(&Binding) -> bool,
         changes: &mut Vec<BindingChange>,
     ) {
-        let mut kept = Vec::new();
+        let mut kept = Bindings::new();
         for binding in self.bindings(aor) {
             if goes(binding) {
                 changes.push(BindingChange::Removed {
                     aor: aor.clone(),
-                    contact: binding.contact.clone(),
+                    binding: Arc::clone(binding),
                     why,
                 });
             } else {
-                kept.push(binding.clone());
+                kept.push(Arc::clone(binding));
             }
         }
         self.replace(aor, kept);
@@ -323,11 +219,11 @@ impl Location {
         self.wakes.first().map(|(at, _)| *at)
     }
 
-    /// A connection is gone: WebSocket bindings on it end, for nobody can connect to a browser; others keep their
+    /// A connection is gone. Bindings of browsers and of RFC 5626 flows on it end, for nobody can connect to them, but for
+    /// those that a push can wake (RFC 8599): they wait, not reachable, until the device comes back. Others keep their
     /// contact, towards which the shell opens a new connection.
     #[must_use = "the changes belong in the store"]
     pub fn connection_closed(&mut self, connection: ConnectionId) -> Vec<BindingChange> {
-        use crate::transport::Transport::{Ws, Wss};
         let mut changes = Vec::new();
         let from = (connection, Arc::from(""));
         let affected: Vec<Arc<str>> = self
@@ -337,16 +233,23 @@ impl Location {
             .map(|(_, aor)| aor.clone())
             .collect();
         for aor in affected {
-            let on_it = |binding: &Binding| binding.flow.connection == Some(connection);
-            self.remove_where(
-                &aor,
-                RemovalCause::ConnectionLost,
-                |binding| on_it(binding) && matches!(binding.flow.transport, Ws | Wss),
-                &mut changes,
-            );
-            let mut rest = self.bindings(&aor).to_vec();
-            for binding in rest.iter_mut().filter(|binding| on_it(binding)) {
-                binding.lose_connection();
+            let mut rest = Bindings::new();
+            for binding in self.bindings(&aor) {
+                if binding.flow.connection != Some(connection) {
+                    rest.push(Arc::clone(binding));
+                    continue;
+                }
+                let mut left = Binding::clone(binding);
+                left.lose_connection();
+                if left.is_reachable() || left.push.is_some() {
+                    rest.push(Arc::new(left));
+                } else {
+                    changes.push(BindingChange::Removed {
+                        aor: aor.clone(),
+                        binding: Arc::clone(binding),
+                        why: RemovalCause::ConnectionLost,
+                    });
+                }
             }
             self.replace(&aor, rest);
         }
@@ -367,7 +270,7 @@ impl Location {
     }
 }
 
-fn earliest(bindings: &[Binding]) -> Option<Instant> {
+fn earliest(bindings: &[Arc<Binding>]) -> Option<Instant> {
     bindings.iter().map(|binding| binding.expires).min()
 }
 
@@ -377,26 +280,31 @@ mod tests {
 
     use super::*;
     use crate::transaction::tests::origin;
+    use crate::transport::{Flow, Transport};
 
     const AOR: &str = "sip:desk@example.com";
 
     fn binding(contact: &str, q: u16, expires: Instant) -> Binding {
         Binding {
-            contact: contact.to_owned(),
+            contact: contact.into(),
             flow: Flow {
                 transport: Transport::Wss,
                 local: ([192, 0, 2, 1], 443).into(),
                 remote: ([192, 0, 2, 9], 40_000).into(),
                 connection: Some(ConnectionId(7)),
             },
-            path: Vec::new(),
+            source: [192, 0, 2, 9].into(),
+            path: Box::default(),
             call_id: "call".into(),
             cseq: 1,
             q,
+            outbound: false,
             instance: None,
             reg_id: None,
             user_agent: None,
             expires,
+            gruu: None,
+            push: None,
         }
     }
 
@@ -407,7 +315,7 @@ mod tests {
     fn contacts(found: &[&Binding]) -> Vec<String> {
         found
             .iter()
-            .map(|binding| binding.contact.clone())
+            .map(|binding| binding.contact.to_string())
             .collect()
     }
 
@@ -415,7 +323,7 @@ mod tests {
         changes
             .iter()
             .filter_map(|change| match change {
-                BindingChange::Removed { contact, why, .. } => Some((contact.as_str(), *why)),
+                BindingChange::Removed { binding, why, .. } => Some((&*binding.contact, *why)),
                 _ => None,
             })
             .collect()
