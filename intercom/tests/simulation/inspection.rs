@@ -36,7 +36,9 @@ fn body(kind: &str) -> Option<Body> {
 
 #[test]
 fn an_unknown_method_is_501_and_the_allowed_ones_are_listed() {
-    let response = answered(701, |request| request.method = Method::from_token("BREW"));
+    let response = answered(701, |request| {
+        request.method = Method::from_token("BREW");
+    });
     assert_eq!(response.status(), Some(501));
     let allow = response.header(&HeaderName::Allow).unwrap_or_default();
     assert!(
@@ -48,7 +50,7 @@ fn an_unknown_method_is_501_and_the_allowed_ones_are_listed() {
 #[test]
 fn an_unknown_scheme_is_416() {
     let response = answered(702, |request| {
-        request.uri = "soap.beep://192.0.2.103".into()
+        request.uri = "soap.beep://192.0.2.103".into();
     });
     assert_eq!(response.status(), Some(416));
 }
