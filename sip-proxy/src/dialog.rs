@@ -57,16 +57,19 @@ impl Dialog {
     /// The UAS's dialog from the request that creates it (12.1.1); `local_tag` is the tag our response carries.
     ///
     /// # Errors
-    /// 400 when Contact or Record-Route is missing, malformed or too long.
+    /// 400 when Contact is missing, or Contact or Record-Route malformed or too long. An RFC 2543 element, known by its
+    /// From without a tag, needs no Contact (RFC 4475 §3.4.1): it is reached by what its From says.
     pub fn from_request(request: &Message, local_tag: &str, flow: Flow) -> Result<Self, Reject> {
         let from = request.from();
+        let old = || from.tag().is_none().then(|| from.uri.to_owned());
+        let target = contact_uri(request)?.or_else(old);
         Ok(Self {
             call_id: request.call_id().to_owned(),
             local_tag: local_tag.to_owned(),
             remote_tag: from.tag().unwrap_or_default().to_owned(),
             local: address(&request.to()),
             remote: address(&from),
-            remote_target: contact_uri(request)?.ok_or(Reject::new(400, "Missing Contact"))?,
+            remote_target: target.ok_or(Reject::new(400, "Missing Contact"))?,
             route_set: record_routes(request)?,
             local_cseq: 0,
             remote_cseq: Some(request.cseq()),
@@ -396,6 +399,19 @@ mod tests {
                 .unwrap_err()
                 .status,
             400
+        );
+    }
+
+    #[test]
+    fn an_rfc_2543_request_needs_no_contact() {
+        let text = "INVITE sip:desk@x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9\r\nFrom: <sip:door@x>\r\n\
+                    To: <sip:desk@x>\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n\r\n";
+        let invite = Message::parse(Bytes::from(text), &Default::default()).unwrap();
+        let mut dialog = Dialog::from_request(&invite, "ours", flow()).unwrap();
+        let bye = dialog.request(Method::Bye);
+        assert_eq!(
+            (bye.uri.as_str(), bye.to.as_str()),
+            ("sip:door@x", "<sip:door@x>")
         );
     }
 

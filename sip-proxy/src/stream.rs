@@ -160,15 +160,30 @@ impl Framer {
     }
 }
 
+/// A response whose status line nobody can read is discarded alone (RFC 4475 §3.1.2.19): its fields still say where it
+/// ends.
+fn unreadable_response(head: &[u8], limits: &Limits) -> Option<RawMessage> {
+    let fields = head.get(memchr::memchr(b'\n', head)?..)?;
+    if !head.starts_with(b"SIP/") {
+        return None;
+    }
+    let readable = [b"SIP/2.0 200 \r".as_slice(), fields].concat();
+    match RawMessage::parse(readable.into(), limits) {
+        Ok(raw) => Some(raw),
+        Err(invalid) => invalid.raw.map(|raw| *raw),
+    }
+}
+
 /// The body length a head announces. The head is otherwise left to the message layer to judge.
 fn content_length(head: Bytes, limits: &Limits) -> Result<u64, FrameError> {
+    let invalid_head = head.clone();
     let raw = match RawMessage::parse(head, limits) {
         Ok(raw) => raw,
         // A body is announced that is not here yet: that is what a lone head looks like. Other mistakes are found
         // again, and answered, when the message is parsed.
         Err(invalid) => match invalid.raw {
             Some(raw) => *raw,
-            None => return Err(FrameError::BadLength),
+            None => unreadable_response(&invalid_head, limits).ok_or(FrameError::BadLength)?,
         },
     };
     let mut lengths = raw.headers(&HeaderName::ContentLength);
@@ -281,6 +296,17 @@ mod tests {
         let mut framer = framer();
         framer.push(b"INFO sip:a SIP/2.0\r\nl: 4\r\nContent-Length: 0\r\n\r\nabcd");
         assert_eq!(framer.next(), Err(FrameError::BadLength));
+    }
+
+    #[test]
+    fn a_response_without_a_readable_status_is_discarded_alone() {
+        let bad =
+            b"SIP/2.0 4294967301 better not\r\nVia: SIP/2.0/TCP a\r\nContent-Length: 2\r\n\r\nab";
+        let mut framer = framer();
+        framer.push(&[bad, BYE].concat());
+        let frames = [framer.next(), framer.next()];
+        let whole = |bytes| Ok(Some(Frame::Message(Bytes::from_static(bytes))));
+        assert_eq!(frames, [whole(bad), whole(BYE)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use bytes::Bytes;
 use sip_proxy::message::{Capabilities, HeaderName, Limits, Message, Method, NameAddr};
 use sip_proxy::uri::Scheme;
-use sip_proxy::{Frame, Framer, Uri};
+use sip_proxy::{Flow, Frame, Framer, Location, Registrar, RegistrarConfig, Transport, Uri};
 
 macro_rules! vector {
     ($name:literal) => {
@@ -49,6 +49,26 @@ fn inspected(message: &Message) -> Option<u16> {
         .inspect(message)
         .err()
         .map(|refusal| refusal.status)
+}
+
+/// The registrar's answer to a REGISTER whose sender has logged in.
+fn registered(message: &Message) -> u16 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tests need one Instant to count from"
+    )]
+    let now = std::time::Instant::now();
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.1:5060".parse().unwrap(),
+        remote: "192.0.2.50:5060".parse().unwrap(),
+        connection: None,
+    };
+    let mut location = Location::new(10);
+    Registrar::new(RegistrarConfig::default())
+        .register(&mut location, now, message, flow, "sip:user@example.com")
+        .response
+        .status
 }
 
 // 3.1.1: valid messages
@@ -157,6 +177,7 @@ fn escnull_escaped_nulls_are_accepted_and_name_nobody() {
         Uri::parse(contacts.list()[1].name_addr.uri)
     );
     assert_eq!(Uri::parse(message.to().uri).unwrap().aor(), None);
+    assert_eq!(registered(&message), 200);
 }
 
 #[test]
@@ -331,6 +352,7 @@ fn baddate_a_date_outside_gmt_is_ignored() {
 fn regbadct_a_contact_with_a_question_mark_needs_brackets() {
     let message = accept(vector!("regbadct"));
     assert_eq!(message.contacts().unwrap_err().header, "Contact");
+    assert_eq!(registered(&message), 400);
 }
 
 /// The RFC also allows to ignore the spaces; refused.
@@ -485,6 +507,7 @@ fn cparam01_an_unknown_contact_parameter_is_the_headers() {
     let contact = &contacts.list()[0];
     assert_eq!(contact.name_addr.uri, "sip:+19725552222@gw1.example.net");
     assert!(contact.params().contains("unknownparam"));
+    assert_eq!(registered(&message), 200);
 }
 
 #[test]
@@ -497,6 +520,7 @@ fn cparam02_an_unknown_uri_parameter_is_the_uris() {
         "sip:+19725552222@gw1.example.net;unknownparam"
     );
     assert!(!contact.params().contains("unknownparam"));
+    assert_eq!(registered(&message), 200);
 }
 
 #[test]
@@ -508,6 +532,7 @@ fn regescrt_an_escaped_header_in_a_bracketed_contact_is_kept() {
         uri.headers().collect::<Vec<_>>(),
         [("Route", "%3Csip:sip.example.com%3E")]
     );
+    assert_eq!(registered(&message), 200);
 }
 
 #[test]

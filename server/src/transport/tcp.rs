@@ -92,6 +92,8 @@ struct Connection {
     queued: usize,
     heard: bool,
     registered: bool,
+    /// The stream can no longer be cut into messages: what came whole is still answered, the next sweep closes.
+    lost: bool,
     /// Since when an unfinished message waits for its rest.
     unfinished: Option<Instant>,
     since: Instant,
@@ -294,6 +296,7 @@ impl Tcp {
                 queued: 0,
                 heard: false,
                 registered: false,
+                lost: false,
                 unfinished: None,
                 since: now,
                 last: now,
@@ -455,6 +458,9 @@ impl Tcp {
             }
             Err(_) => return self.close(id),
         };
+        if connection.lost {
+            return;
+        }
         connection.last = now;
         connection
             .framer
@@ -475,7 +481,8 @@ impl Tcp {
                 Err(error) => {
                     tracing::debug!(remote = %connection.flow.remote, ?error, "stream is not SIP, closing");
                     self.counters.bad_frames += 1;
-                    return self.close(id);
+                    connection.lost = true;
+                    return;
                 }
             }
         }
@@ -514,6 +521,7 @@ impl Tcp {
                 } else {
                     limits.idle
                 }
+                || connection.lost
                 || (!connection.heard && age >= limits.first_message)
                 || (!connection.outgoing.is_empty() && silent >= limits.unfinished)
                 || connection
@@ -717,7 +725,31 @@ mod tests {
         let head = OPTIONS.replace("Content-Length: 0", "Content-Length: 10000000");
         loud.write_all(head.as_bytes()).unwrap();
         bench.turn_until(|tcp| (tcp.counters.bad_frames == 1).then_some(()));
+        bench.sweep_after(SWEEP);
         assert!(closed(&mut loud));
+        assert!(matches!(
+            bench.tcp.next_arrival(),
+            Some(Arrival::Closed { .. })
+        ));
+    }
+
+    #[test]
+    fn what_came_whole_before_nonsense_is_still_answered() {
+        let mut bench = Bench::new(TcpLimits::default());
+        let mut peer = bench.connect();
+        peer.write_all(format!("{OPTIONS}nonsense\r\n\r\n{OPTIONS}").as_bytes())
+            .unwrap();
+        let (flow, _) = bench.turn_until(message);
+        assert_eq!(bench.tcp.counters.bad_frames, 1);
+        assert!(
+            bench
+                .tcp
+                .send(&bench.epoll, flow, Bytes::from_static(b"answer"), bench.now)
+        );
+        bench.sweep_after(SWEEP);
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"answer");
         assert!(matches!(
             bench.tcp.next_arrival(),
             Some(Arrival::Closed { .. })

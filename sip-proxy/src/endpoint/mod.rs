@@ -211,16 +211,16 @@ impl Endpoint {
                     .entry(invalid.reason)
                     .or_default() += 1;
                 let Some(raw) = invalid.raw else { return };
-                let via = raw
-                    .values(&crate::message::HeaderName::Via)
-                    .next()
-                    .map(crate::message::Via::parse);
-                // Without a readable Via nobody knows where the answer belongs; an ACK has none, whatever is wrong.
-                if let Some(Ok(via)) = via
+                // Without any Via nobody knows where the answer belongs; an ACK has none, whatever is wrong.
+                if let Some(value) = raw.values(&crate::message::HeaderName::Via).next()
                     && raw.is_request()
                     && raw.method_token() != Some("ACK")
+                    && let Some(target) = crate::message::Via::parse(value).map_or_else(
+                        |_| crate::message::Via::salvaged_target(value, flow.remote),
+                        |via| Some(via.response_target(flow.remote)),
+                    )
                 {
-                    let to = reply_flow(flow, via.response_target(flow.remote));
+                    let to = reply_flow(flow, target);
                     let response =
                         OutgoingResponse::new(invalid.status).with_reason(invalid.reason);
                     self.answer_statelessly(&raw, response, flow.remote, to);

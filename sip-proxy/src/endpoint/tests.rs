@@ -439,6 +439,31 @@ fn a_malformed_request_is_answered_400_and_counted() {
 }
 
 #[test]
+fn a_request_whose_via_breaks_the_grammar_is_answered_where_its_sent_by_says() {
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let sound = String::from_utf8(invite().to_vec()).unwrap();
+    let via = sound.lines().find(|line| line.starts_with("Via")).unwrap();
+    for (bad, status, port) in [
+        ("Via: SIP/2.0/UDP 192.0.2.15:5072;;,;,,", "400", Some(5072)),
+        (
+            "Via: SIP/7.0/UDP c.example.com;branch=z9hG4bKkdjuw",
+            "400",
+            Some(5060),
+        ),
+        ("Via: SIP/2.0/UDP", "400", None),
+    ] {
+        let outputs = feed(&mut e, now, udp(), Bytes::from(sound.replace(via, bad)));
+        let sent = sent(&outputs);
+        assert_eq!(sent.first().map(|(to, _)| to.remote.port()), port, "{bad}");
+        let text = text(&outputs);
+        assert!(
+            port.is_none() || text.starts_with(&format!("SIP/2.0 {status}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn neither_a_malformed_ack_nor_a_malformed_response_is_answered() {
     let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
     let ack = String::from_utf8(invite().to_vec())

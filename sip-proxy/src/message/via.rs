@@ -142,6 +142,15 @@ impl<'a> Via<'a> {
         let default = self.transport().map_or(5060, Transport::default_port);
         SocketAddr::new(source.ip(), self.port.unwrap_or(default))
     }
+
+    /// Where the 400 or 505 to a request goes whose topmost Via breaks the grammar: what follows its sent-by, or its
+    /// version, may be nonsense (RFC 4475 §3.1.2.1, §3.1.2.16). `None` when not even the sent-by can be read.
+    pub(crate) fn salvaged_target(value: &str, source: SocketAddr) -> Option<SocketAddr> {
+        let sent_by = value.split(';').next()?.splitn(3, '/').nth(2)?;
+        let (_, sent_by) = lex::trim(sent_by).split_once(|c: char| c.is_ascii_whitespace())?;
+        let (_, port) = sent_by_of(lex::trim(sent_by)).ok()?;
+        Some(SocketAddr::new(source.ip(), port.unwrap_or(5060)))
+    }
 }
 
 fn sent_by_of(text: &str) -> Result<(&str, Option<u16>), &'static str> {
