@@ -93,6 +93,8 @@ struct Ground<'a> {
     directory: String,
     /// Algorithms of the digest challenge, as written in the configuration.
     digest: &'static str,
+    /// Further domains of the site.
+    domains: &'static [&'static str],
     /// Further tables of the configuration.
     more: String,
 }
@@ -103,6 +105,7 @@ impl<'a> Ground<'a> {
             name,
             directory: DIRECTORY.to_owned(),
             digest: "\"md5\", \"sha-256\"",
+            domains: &[],
             more: String::new(),
         }
     }
@@ -153,6 +156,24 @@ impl Building {
         Self::lay(binary, addresses, relay, &ground)
     }
 
+    /// One that is at home in the domains of the RFCs' examples, and knows the first actor's address as the door's.
+    pub fn start_for_strangers(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+    ) -> Result<Self> {
+        let ground = Ground {
+            domains: &["example.com", "example.org", "example.net", "company.com"],
+            more: format!(
+                "\n[limits]\nrequests-per-source = 10000\n\n[[trusted]]\naddress = \"{}\"\naccount = \"lobby\"\n",
+                addresses.actor(1).ip()
+            ),
+            ..Ground::plain(name)
+        };
+        Self::lay(binary, addresses, relay, &ground)
+    }
+
     fn lay(
         binary: &Binary,
         addresses: Addresses,
@@ -175,7 +196,7 @@ impl Building {
         std::fs::write(dir.join("directory.csv"), &ground.directory)?;
         std::fs::write(
             dir.join("doorward.toml"),
-            configuration(addresses, relay, ground.digest) + &ground.more,
+            configuration(addresses, relay, ground) + &ground.more,
         )?;
         let accounts = dir.join("accounts.csv");
         doorward(
@@ -334,7 +355,13 @@ pub fn read_accounts(file: &Path) -> Result<BTreeMap<String, String>> {
     Ok(lines.filter_map(row).collect())
 }
 
-fn configuration(addresses: Addresses, relay: &Relay, digest: &str) -> String {
+fn configuration(addresses: Addresses, relay: &Relay, ground: &Ground<'_>) -> String {
+    let digest = ground.digest;
+    let domains: String = ground
+        .domains
+        .iter()
+        .map(|domain| format!(", \"{domain}\""))
+        .collect();
     let (server, relay_address) = (addresses.server(), relay.address);
     let (ip, user, password) = (
         server.ip(),
@@ -346,7 +373,7 @@ fn configuration(addresses: Addresses, relay: &Relay, digest: &str) -> String {
     format!(
         r#"[site]
 name = "test-house"
-domains = ["{DOMAIN}"]
+domains = ["{DOMAIN}"{domains}]
 
 [[listen]]
 transport = "udp"

@@ -27,6 +27,7 @@ mod relay;
 mod run;
 mod scenario;
 mod tone;
+mod torture;
 mod wait;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         rounds: u32,
     },
+    /// The torture messages of RFC 4475 and RFC 5118 over UDP and TCP, IPv4 and IPv6, answered as torture/answers.txt says.
+    Torture(Binary),
     /// Calls per CPU-second, latencies, memory, relay and transcoding cost.
     Load(load::LoadArgs),
 }
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Phones(binary) => baresip::call_between_two_phones(&binary),
         Command::Kill { binary, rounds } => kill::rounds(&binary, rounds),
+        Command::Torture(binary) => torture::all(&binary),
         Command::Load(args) => load::load(&args),
     };
     match outcome {
@@ -132,5 +136,6 @@ fn everything(binary: &Binary) -> anyhow::Result<bool> {
     let scenarios = run::run(&args)?;
     let phones = baresip::call_between_two_phones(binary)?;
     let kills = kill::rounds(binary, 20)?;
-    Ok(scenarios && phones && kills)
+    let torture = torture::all(binary)?;
+    Ok(scenarios && phones && kills && torture)
 }
