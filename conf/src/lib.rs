@@ -16,6 +16,7 @@ mod resolve;
 mod resolved;
 mod secret;
 pub mod station;
+mod trace;
 mod written;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub use resolved::{
     Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock,
 };
 pub use secret::Secret;
+pub use trace::{Hep, Keep, Trace};
 pub use written::nearest;
 
 /// The files a configuration names. The shell reads the disk, tests a map.

@@ -43,6 +43,7 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
         store: check.path(&written.store.path, "store.path", "doorward.db"),
         plan: check.path(&written.plan.file, "plan.file", "plan.kdl"),
         http: check.http(&written.http),
+        http_token: check.http_token(&written.http),
         unlock: Unlock {
             per_minute: check.number("unlock.per-minute", &written.unlock.per_minute, 10, 1..=600),
             intent_life: check.span(
@@ -64,6 +65,7 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
                 Audit::LONGEST_COMMIT,
             ),
         },
+        trace: check.trace(&written.trace),
         trusted: check.trusted(&written.trusted),
         doors: written
             .door
@@ -82,7 +84,7 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
     }
 }
 
-struct Check<'a> {
+pub(crate) struct Check<'a> {
     source: &'a Source,
     files: &'a dyn Files,
     base: &'a Path,
@@ -90,7 +92,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn fault(
+    pub(crate) fn fault(
         &mut self,
         span: &Range<usize>,
         key: &str,
@@ -104,7 +106,7 @@ impl Check<'_> {
         self.errors.push(error);
     }
 
-    fn number(
+    pub(crate) fn number(
         &mut self,
         key: &str,
         value: &Written<u32>,
@@ -125,7 +127,7 @@ impl Check<'_> {
         number
     }
 
-    fn count(
+    pub(crate) fn count(
         &mut self,
         key: &str,
         value: &Written<u32>,
@@ -135,7 +137,7 @@ impl Check<'_> {
         usize::try_from(self.number(key, value, default, range)).unwrap_or(usize::MAX)
     }
 
-    fn span(
+    pub(crate) fn span(
         &mut self,
         key: &str,
         value: &Written<Span>,
@@ -586,6 +588,33 @@ impl Check<'_> {
         written.enabled.unwrap_or(true).then_some(listen)
     }
 
+    fn http_token(&mut self, written: &written::Http) -> Option<Secret> {
+        let file = written.token_file.as_ref()?;
+        let read = self.files.read(&self.base.join(file.get_ref()));
+        let token = read.map(|text| text.trim().to_owned());
+        match token {
+            Ok(token) if token.len() >= 16 => Some(Secret::new(token)),
+            Ok(_) => {
+                self.fault(
+                    &file.span(),
+                    "http.token-file",
+                    "the token is too short",
+                    "16 characters or more: `openssl rand -hex 16`",
+                );
+                None
+            }
+            Err(why) => {
+                self.fault(
+                    &file.span(),
+                    "http.token-file",
+                    why,
+                    "the file holds the token alone, mode 0600",
+                );
+                None
+            }
+        }
+    }
+
     fn limits(&mut self, written: &written::Limits) -> Limits {
         Limits {
             calls: self.count("limits.calls", &written.calls, 500, 1..=16_000),
@@ -645,6 +674,13 @@ impl Check<'_> {
                 &written.message_bytes,
                 65_536,
                 2_048..=65_536,
+            ),
+            queue_delay: self.span(
+                "limits.queue-delay",
+                &written.queue_delay,
+                20 * MILLI,
+                MILLI,
+                SECOND,
             ),
         }
     }

@@ -29,12 +29,16 @@ pub struct Resolved {
     pub plan: PathBuf,
     /// Metrics and health; `None` when switched off.
     pub http: Option<SocketAddr>,
+    /// What whoever asks for messages of calls must show (`Authorization: Bearer`); `None`: loopback may, others not.
+    pub http_token: Option<Secret>,
     /// What bounds the server.
     pub limits: Limits,
     /// Limits of the unlock pipeline.
     pub unlock: Unlock,
     /// The audit writer's queue.
     pub audit: Audit,
+    /// SIP messages kept and exported.
+    pub trace: crate::trace::Trace,
     /// Sources that speak for an account without digest (stations that cannot register), by address.
     pub trusted: BTreeMap<IpAddr, String>,
     /// Station connections by door name.
@@ -169,6 +173,8 @@ pub struct Limits {
     pub connection_idle: Duration,
     /// Largest SIP message in bytes.
     pub message_bytes: usize,
+    /// When SIP messages wait longer than this before they are looked at, the least important ones are refused.
+    pub queue_delay: Duration,
 }
 
 /// Bounds of the unlock pipeline.

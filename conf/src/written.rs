@@ -30,6 +30,7 @@ pub(crate) struct File {
     pub(crate) limits: Limits,
     pub(crate) unlock: Unlock,
     pub(crate) audit: Audit,
+    pub(crate) trace: crate::trace::WrittenTrace,
     pub(crate) trusted: Vec<Spanned<Trusted>>,
     pub(crate) door: BTreeMap<String, Spanned<Door>>,
 }
@@ -126,6 +127,7 @@ pub(crate) struct Stations {
 pub(crate) struct Http {
     pub(crate) enabled: Option<bool>,
     pub(crate) listen: Written<SocketAddr>,
+    pub(crate) token_file: Written<String>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -141,6 +143,7 @@ pub(crate) struct Limits {
     pub(crate) connection_first_message: Written<Span>,
     pub(crate) connection_idle: Written<Span>,
     pub(crate) message_bytes: Written<u32>,
+    pub(crate) queue_delay: Written<Span>,
 }
 
 #[derive(Debug, Default, serde::Deserialize)]

@@ -103,6 +103,7 @@ fn the_shipped_file_with_its_examples_uncommented_resolves() {
         .collect();
     let mut files = shipped();
     files.push(("etc/lobby.password", "correct horse\n"));
+    files.push(("etc/http.token", "0123456789abcdef\n"));
     let resolved = load_with(&text, &files).unwrap_or_else(|e| panic!("{e}"));
     let lobby = &resolved.doors["lobby"];
     assert_eq!(lobby.password.as_ref().unwrap().expose(), "correct horse");
@@ -330,4 +331,40 @@ fn a_station_file_wins_over_the_built_in_profile() {
     let resolved = load_with("[stations]\ndir = \"stations\"\n", &files).unwrap();
     assert_eq!(resolved.stations["2n"].title, "Ours");
     assert!(resolved.stations.contains_key("akuvox"));
+}
+
+#[test]
+fn the_trace_is_bounded_and_its_collector_needs_a_port() {
+    let resolved =
+        load("[trace]\nkeep = \"all\"\nmemory-kib = 16\nhep = \"homer.example:9060\"\n").unwrap();
+    assert_eq!(resolved.trace.keep, conf::Keep::All);
+    assert_eq!(resolved.trace.memory, 16 * 1024);
+    let hep = resolved.trace.hep.unwrap();
+    assert!(hep.redact, "redacted unless told otherwise");
+    assert_eq!(
+        (hep.address.as_str(), hep.id),
+        ("homer.example:9060", 2_001)
+    );
+    let refused = load("[trace]\nhep = \"homer.example\"\n").unwrap_err();
+    assert!(
+        refused.contains("`trace.hep`: not a host and port"),
+        "{refused}"
+    );
+    let refused = load("[trace]\nkeep = \"some\"\n").unwrap_err();
+    assert!(refused.contains("trace.keep"), "{refused}");
+    let refused = load("[limits]\nqueue-delay = \"2s\"\n").unwrap_err();
+    assert!(refused.contains("`limits.queue-delay`"), "{refused}");
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_refused() {
+    let with = |token: &str| {
+        load_with(
+            "[http]\ntoken-file = \"http.token\"\n",
+            &[("etc/http.token", token)],
+        )
+    };
+    assert!(with("secret\n").unwrap_err().contains("too short"));
+    let token = with("0123456789abcdef0123\n").unwrap().http_token.unwrap();
+    assert_eq!(token.expose(), "0123456789abcdef0123");
 }
