@@ -27,4 +27,5 @@ mod metrics;
 pub mod shell;
 mod signalling;
 pub mod store;
+pub mod trace;
 mod transport;

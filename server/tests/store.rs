@@ -330,7 +330,7 @@ async fn a_call_is_found_by_an_unambiguous_beginning() {
     );
     assert!(store.call("%").await.unwrap().is_none());
     let newest: Vec<String> = store
-        .calls(2)
+        .calls(&server::store::CallFilter::default(), 2)
         .await
         .unwrap()
         .into_iter()

@@ -22,7 +22,7 @@ use sip_proxy::Flow;
 
 pub use redact::redacted;
 pub(crate) use ring::Ladders;
-pub use scan::{Scanned, scan};
+pub use scan::{Scanned, find_header, scan};
 
 /// One message on the wire.
 #[derive(Clone)]

@@ -70,6 +70,16 @@ pub fn scan(bytes: &[u8]) -> Scanned<'_> {
     found
 }
 
+/// The value of the first header of this name (lower case) or its compact form.
+#[must_use]
+pub fn find_header<'a>(bytes: &'a [u8], name: &str, compact: Option<u8>) -> Option<&'a str> {
+    let lines = Lines(bytes).skip(1).take(LINES);
+    lines
+        .take_while(|line| !line.is_empty())
+        .find_map(|line| header(line, name.as_bytes(), compact))
+        .and_then(text)
+}
+
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
@@ -125,6 +135,8 @@ mod tests {
             (&b"abc@x"[..], 12, "INVITE")
         );
         assert!(found.has_body);
+        let from = find_header(invite, "from", Some(b'f'));
+        assert_eq!(from, Some("\"A;tag=no\" <sip:a@x>;tag=7.1.f"));
         let ringing =
             b"SIP/2.0 180 Ringing\r\nCSEQ: 1 INVITE\r\nCALL-ID: c\r\nContent-Length: 0\r\n\r\n";
         let found = scan(ringing);

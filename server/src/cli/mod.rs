@@ -9,8 +9,11 @@ mod call;
 mod config;
 mod house;
 mod import;
+mod ladder;
 mod output;
 mod plan;
+mod running;
+mod trace;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -75,6 +78,8 @@ pub enum Command {
     /// Past calls.
     #[command(subcommand)]
     Call(call::Command),
+    /// SIP messages of the running server as they pass, redacted.
+    Trace(trace::TraceArgs),
 }
 
 /// Commands that need the configuration.
@@ -200,6 +205,7 @@ fn run(cli: Cli) -> Done {
         Command::Account(command) => block_on(account::account(command)),
         Command::Audit(command) => block_on(audit::run(command)),
         Command::Call(command) => block_on(call::run(command)),
+        Command::Trace(args) => block_on(trace::run(args)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loopback listener for health and metrics.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,8 +12,11 @@ use axum::routing::get;
 use super::Metrics;
 
 /// Serves until the runtime ends.
-pub(crate) async fn serve(listener: tokio::net::TcpListener, metrics: Arc<Metrics>) {
-    if let Err(error) = axum::serve(listener, router(metrics)).await {
+pub(crate) async fn serve(listener: tokio::net::TcpListener, metrics: Arc<Metrics>, more: Router) {
+    let served = router(metrics)
+        .merge(more)
+        .into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, served).await {
         tracing::error!(%error, "metrics are no longer served");
     }
 }

@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::media::MediaCounters;
+use crate::trace;
 
 /// Upper bounds of latency histograms, seconds: fine around the product's bars (0.3 ms, 10 ms, 1 s).
 const LATENCY: [f64; 16] = [
@@ -117,6 +118,37 @@ impl Collector for Published {
     }
 }
 
+/// The trace's counters, once there is a trace.
+#[derive(Debug)]
+struct TraceCollector(Arc<ArcSwap<Option<Arc<trace::Counters>>>>);
+
+impl Collector for TraceCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counters = self.0.load();
+        let Some(counters) = counters.as_ref() else {
+            return Ok(());
+        };
+        for (name, help, counter) in [
+            ("hep_sent", "Messages sent to Homer", &counters.hep_sent),
+            (
+                "hep_dropped",
+                "Messages not sent to Homer: no address, or the socket full",
+                &counters.hep_dropped,
+            ),
+            (
+                "trace_lines_lost",
+                "Lines of the live trace that a slow reader lost",
+                &counters.lines_lost,
+            ),
+        ] {
+            let value = counter.load(Ordering::Relaxed);
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
 /// Latencies, observed off the call path.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies {
@@ -172,6 +204,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) latencies: Latencies,
     pub(crate) published: Arc<Published>,
+    trace: Arc<ArcSwap<Option<Arc<trace::Counters>>>>,
     pub(crate) readiness: Readiness,
 }
 
@@ -252,15 +285,23 @@ impl Metrics {
         }
         let published = Arc::new(Published::default());
         registry.register_collector(Box::new(Arc::clone(&published)));
+        let trace = Arc::new(ArcSwap::from_pointee(None));
+        registry.register_collector(Box::new(TraceCollector(Arc::clone(&trace))));
         Self {
             registry,
             latencies,
             published,
+            trace,
             readiness: Readiness {
                 audit_failing,
                 ..Readiness::default()
             },
         }
+    }
+
+    /// What becomes of messages on their way to those who watch.
+    pub(crate) fn follow_trace(&self, counters: &Arc<trace::Counters>) {
+        self.trace.store(Arc::new(Some(Arc::clone(counters))));
     }
 
     /// The scrape's text.

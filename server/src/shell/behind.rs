@@ -10,6 +10,7 @@ use sip_proxy::location::{Binding, BindingChange};
 use sip_proxy::{Flow, Push, Transport, Uri};
 use tokio::sync::mpsc;
 
+use super::ladders::Ladders;
 use crate::metrics::Metrics;
 use crate::signalling::Behind;
 use crate::store::{BindingRow, BindingWrite, CallRow, Store};
@@ -33,8 +34,10 @@ pub(crate) async fn write(
     store: Store,
     mut items: mpsc::Receiver<Behind>,
     metrics: Arc<Metrics>,
+    trace: conf::Trace,
     watcher: Option<mpsc::Sender<Ended>>,
 ) {
+    let mut ladders = Ladders::new(trace);
     let mut unpaired: VecDeque<Box<Cdr>> = VecDeque::new();
     let mut bindings: Vec<BindingWrite> = Vec::new();
     let mut calls: Vec<(CallRow, String)> = Vec::new();
@@ -57,6 +60,7 @@ pub(crate) async fn write(
                         calls.push((call_row(&cdr), String::new()));
                     }
                 }
+                Behind::Ladder(ladder) => ladders.push(&ladder),
                 Behind::Story(story) => {
                     let place = unpaired.iter().position(|cdr| cdr.call == story.call);
                     let Some(cdr) = place.and_then(|place| unpaired.remove(place)) else {
@@ -67,6 +71,7 @@ pub(crate) async fn write(
             }
         }
         save(&store, &mut bindings, &mut calls, watcher.as_ref()).await;
+        ladders.save(&store).await;
     }
     calls.extend(unpaired.iter().map(|cdr| (call_row(cdr), String::new())));
     save(&store, &mut bindings, &mut calls, None).await;

@@ -32,6 +32,7 @@ use crate::media::{self, MediaConfig, Order, RunningWorker};
 use crate::metrics::{self, Metrics};
 use crate::signalling::{self, Commit, Control, LAPSED, Listeners, Posts, Restored};
 use crate::store::{Acknowledged, AuditSettings, AuditWriter, Claim, Snapshot, Store, StoreError};
+use crate::trace::{self, Hub};
 use crate::transport::tcp::{Tcp, TcpLimits};
 use crate::transport::udp::BoundUdp;
 
@@ -131,13 +132,9 @@ impl House {
         let metrics = Arc::new(Metrics::new(&counters, writer.failing()));
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         let (outlets, served) = signalling::outlets(orders, writer);
-        let listeners = Listeners {
-            udp: sockets.udp,
-            tcp: sockets.tcp,
-            tcp_limits: tcp_limits(&conf),
-            requests_per_source: conf.limits.requests_per_source,
-            trusted: conf.trusted.keys().copied().collect(),
-        };
+        let listeners = listeners(&conf, sockets.udp, sockets.tcp);
+        let hub = Arc::new(Hub::new(posts.control.clone(), conf.trace.hep.is_some()));
+        metrics.follow_trace(&hub.counters);
         let published = Arc::clone(&metrics.published);
         let signalling = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;
         let relays = posts.relays.clone();
@@ -152,12 +149,21 @@ impl House {
                 store.clone(),
                 served.behind,
                 Arc::clone(&metrics),
+                conf.trace.clone(),
                 watcher,
+            )),
+            tokio::spawn(trace::serve(
+                served.heard,
+                Arc::clone(&hub),
+                conf.trace.hep.clone(),
             )),
         ];
         let http = sockets
             .http
-            .map(|listener| serve_metrics(listener, &metrics))
+            .map(|listener| {
+                let more = trace::http::router(hub, conf.http_token.clone());
+                serve_http(listener, &metrics, more)
+            })
             .transpose()?;
         let house = Self {
             store,
@@ -362,13 +368,18 @@ fn raise_descriptors(conf: &conf::Resolved) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves `/metrics` until the runtime ends; nothing waits for it.
-fn serve_metrics(listener: TcpListener, metrics: &Arc<Metrics>) -> std::io::Result<SocketAddr> {
+/// Serves `/metrics` and `more` until the runtime ends; nothing waits for it.
+fn serve_http(
+    listener: TcpListener,
+    metrics: &Arc<Metrics>,
+    more: axum::Router,
+) -> std::io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     drop(tokio::spawn(metrics::http::serve(
         listener,
         Arc::clone(metrics),
+        more,
     )));
     Ok(address)
 }
@@ -473,6 +484,20 @@ fn accounts(snapshot: &Snapshot) -> Accounts {
         );
     }
     accounts
+}
+
+fn listeners(
+    conf: &conf::Resolved,
+    udp: Vec<BoundUdp>,
+    tcp: Vec<(TcpListener, Option<SocketAddr>)>,
+) -> Listeners {
+    Listeners {
+        udp,
+        tcp,
+        tcp_limits: tcp_limits(conf),
+        requests_per_source: conf.limits.requests_per_source,
+        trusted: conf.trusted.keys().copied().collect(),
+    }
 }
 
 fn tcp_limits(conf: &conf::Resolved) -> TcpLimits {

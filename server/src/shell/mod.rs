@@ -5,6 +5,7 @@ pub(crate) mod descriptors;
 pub(crate) mod drives;
 pub(crate) mod house;
 mod journal;
+mod ladders;
 pub(crate) mod mailbox;
 mod recover;
 pub(crate) mod serve;

@@ -17,9 +17,6 @@ use sip_proxy::{EndpointConfig, Flow, Limits, SessionPolicy, Timers};
 
 use super::house::Bound;
 
-/// Messages kept for the ladders of calls.
-const LADDER_OCTETS: usize = 8 * 1024 * 1024;
-
 /// Free media leases kept per worker and family: calls that may begin before a worker has answered.
 const LEASES_KEPT: usize = 256;
 
@@ -115,7 +112,7 @@ pub(super) fn intercom(
         media_workers: workers,
         media_families: families,
         leases_kept: LEASES_KEPT,
-        ladder_octets: LADDER_OCTETS,
+        ladder_octets: conf.trace.memory,
     }
 }
 

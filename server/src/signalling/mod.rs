@@ -20,6 +20,7 @@
 //! | orders, records not yet taken | [`STALL`] | no SIP is read until they are |
 //! | relay requests | [`DRIVES`] | refused at once, as a result like any other |
 //! | bindings, calls to write behind | [`BEHIND`] | the oldest is dropped and counted |
+//! | messages for those who listen | `trace::QUEUE` | dropped and counted |
 //! | log lines | `shell::journal` | dropped, the next line says how many |
 
 mod notice;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use dialplan::{Directory, Plan};
 use intercom::audit::RecordId;
 use intercom::unlock::{Drive, IntentId, Outcome};
-use intercom::{Accounts, B2bua, Cdr, Story};
+use intercom::{Accounts, B2bua, Cdr, Heard, Ladder, Story};
 use sip_proxy::location::{Binding, BindingChange};
 use tokio::sync::mpsc;
 
@@ -87,6 +88,13 @@ pub(crate) enum Control {
     },
     /// How stations are spoken to, after a reload.
     Stations(Box<intercom::profile::Stations>),
+    /// Somebody listens to all messages, or nobody any more.
+    Tap(bool),
+    /// A call's messages.
+    Ladder {
+        id: String,
+        reply: tokio::sync::oneshot::Sender<Option<crate::trace::Told>>,
+    },
     /// Take no new calls; those in progress go on.
     Drain,
     /// End all calls politely.
@@ -104,6 +112,8 @@ pub(crate) enum Behind {
     Call(Box<Cdr>),
     /// A call's story.
     Story(Box<Story>),
+    /// A call's messages, after the two above.
+    Ladder(Box<Ladder>),
     /// An unlock had its result, so long after it was asked for.
     Unlocked(Duration),
 }
@@ -156,28 +166,34 @@ pub(crate) struct Outlets {
     pub(crate) audit: AuditWriter,
     pub(crate) drives: mpsc::Sender<Drive>,
     pub(crate) behind: mpsc::Sender<Behind>,
+    /// Messages for those who listen. Overflow rule: dropped and counted.
+    pub(crate) heard: mpsc::Sender<Box<Heard>>,
 }
 
 /// Receivers of the outlets that are served by tasks.
 pub(crate) struct Served {
     pub(crate) drives: mpsc::Receiver<Drive>,
     pub(crate) behind: mpsc::Receiver<Behind>,
+    pub(crate) heard: mpsc::Receiver<Box<Heard>>,
 }
 
 /// The outlets' channels.
 pub(crate) fn outlets(workers: Vec<Post<Order>>, audit: AuditWriter) -> (Outlets, Served) {
     let (drives, drives_out) = mpsc::channel(DRIVES);
     let (behind, behind_out) = mpsc::channel(1_024);
+    let (heard, heard_out) = mpsc::channel(crate::trace::QUEUE);
     (
         Outlets {
             workers,
             audit,
             drives,
             behind,
+            heard,
         },
         Served {
             drives: drives_out,
             behind: behind_out,
+            heard: heard_out,
         },
     )
 }

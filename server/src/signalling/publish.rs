@@ -26,6 +26,16 @@ fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
     samples.extend([
         Sample::gauge("calls_live", "Calls in progress", b2bua.live_calls()),
         Sample::gauge("bindings", "Registered contacts", b2bua.bindings()),
+        Sample::gauge(
+            "ladder_octets",
+            "Octets of SIP messages kept for ladders of calls",
+            b2bua.ladders().0,
+        ),
+        Sample::count(
+            "ladders_pushed_out",
+            "Calls whose messages made room for others",
+            b2bua.ladders().1,
+        ),
         Sample::gauge("unlock_intents", "Unlocks under way", b2bua.intents()),
         Sample::gauge(
             "media_leases_free",
@@ -216,6 +226,11 @@ fn transports(samples: &mut Vec<Sample>, world: &World) {
             "drives_refused",
             "Relay requests refused, queue full",
             counters.drives_refused,
+        ),
+        Sample::count(
+            "trace_dropped",
+            "Messages not told to those who listen, queue full",
+            counters.trace_dropped,
         ),
         Sample::count(
             "signalling_stalls",

@@ -15,6 +15,7 @@ use super::world::World;
 use super::{Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
 use crate::media::Report;
 use crate::metrics::Published;
+use crate::trace::Told;
 use crate::transport::tcp::{Arrival, Tcp};
 use crate::transport::token::{self, Source};
 use crate::transport::udp::{BATCH, BoundUdp, UdpListener};
@@ -189,6 +190,16 @@ impl Reactor {
                     );
                 }
                 Control::Stations(stations) => self.feed(now, Input::Stations(stations)),
+                Control::Tap(on) => self.feed(now, Input::Tap(on)),
+                Control::Ladder { id, reply } => {
+                    let story = self.b2bua.stories().find(|story| story.call == id);
+                    let told = self.b2bua.ladder(&id).map(|ladder| Told {
+                        story: story.map(ToString::to_string),
+                        ladder: ladder.clone(),
+                    });
+                    // Whoever asked may have gone.
+                    let _ = reply.send(told);
+                }
                 Control::Drain => {
                     self.draining = true;
                     self.publish_at = now.mono;

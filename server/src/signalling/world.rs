@@ -73,6 +73,7 @@ pub(super) struct Counters {
     pub(super) drives_refused: u64,
     pub(super) records_failed: u64,
     pub(super) stalls: u64,
+    pub(super) trace_dropped: u64,
 }
 
 impl World {
@@ -124,7 +125,12 @@ impl World {
             Output::Bindings(changes) => self.bindings(now, changes),
             Output::Cdr(cdr) => self.behind(Behind::Call(cdr)),
             Output::Story(story) => self.behind(Behind::Story(story)),
-            Output::Ladder(_) | Output::Heard(_) => {}
+            Output::Ladder(ladder) => self.behind(Behind::Ladder(ladder)),
+            Output::Heard(heard) => {
+                if self.outlets.heard.try_send(heard).is_err() {
+                    self.counters.trace_dropped += 1;
+                }
+            }
             Output::Notice(notice) => super::notice::tell(&notice),
             Output::WantLeases(want) => {
                 self.order(

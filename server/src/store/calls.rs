@@ -25,6 +25,17 @@ pub struct CallRow {
     pub record: String,
 }
 
+/// Which calls are wanted; all that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub struct CallFilter {
+    /// Calls of this door.
+    pub door: Option<String>,
+    /// Calls that began then or later.
+    pub since: Option<Timestamp>,
+    /// Calls that nobody answered.
+    pub failed: bool,
+}
+
 impl Store {
     /// Writes calls, each with the lines of its story, in one transaction, behind (no fsync). The same call again
     /// replaces what was there.
@@ -59,15 +70,20 @@ impl Store {
         Ok(())
     }
 
-    /// The latest `limit` calls, newest first.
+    /// The latest `limit` calls of those wanted, newest first.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn calls(&self, limit: u32) -> Result<Vec<CallRow>, StoreError> {
+    pub async fn calls(&self, filter: &CallFilter, limit: u32) -> Result<Vec<CallRow>, StoreError> {
         let rows: Vec<CallColumns> = sqlx::query_as(
             "SELECT call, started_at, ended_at, caller, dialled, outcome, record FROM cdr \
-             ORDER BY started_at DESC, call LIMIT ?",
+             WHERE (?1 IS NULL OR caller = 'door:' || ?1) AND started_at >= ?2 \
+             AND (NOT ?3 OR outcome <> 'answered') \
+             ORDER BY started_at DESC, call LIMIT ?4",
         )
+        .bind(&filter.door)
+        .bind(filter.since.map_or(i64::MIN, Timestamp::as_microsecond))
+        .bind(filter.failed)
         .bind(limit)
         .fetch_all(&self.read)
         .await?;

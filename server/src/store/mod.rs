@@ -12,6 +12,7 @@ mod accounts;
 mod audit;
 mod calls;
 mod error;
+mod ladders;
 mod log;
 mod registrations;
 
@@ -25,7 +26,7 @@ use sqlx::sqlite::{
 
 pub use accounts::{AccountRow, Change, Snapshot};
 pub use audit::{Acknowledged, AuditSettings, AuditWriter};
-pub use calls::CallRow;
+pub use calls::{CallFilter, CallRow};
 pub use error::StoreError;
 pub use log::{AuditFilter, Proven};
 pub use registrations::{BindingRow, BindingWrite};

@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 use super::ua::{DOMAIN, Ua, password};
 use super::{PLAN, Server, get, log_until, options, serve, serve_with, signal, start};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
@@ -33,7 +33,7 @@ async fn store(dir: &Path) -> Store {
 }
 
 /// The lobby and both desk phones, before the server starts.
-fn move_in(dir: &Path) {
+pub(crate) fn move_in(dir: &Path) {
     let owners = [
         ("lobby", Owner::Door("lobby".to_owned())),
         ("desk-1", Owner::Desk("desk".to_owned())),
@@ -67,19 +67,25 @@ fn move_in(dir: &Path) {
     });
 }
 
-fn phone(user: &str, server: &Server) -> Ua {
+pub(crate) fn phone(user: &str, server: &Server) -> Ua {
     let mut phone = Ua::new(user, &server.sip);
     assert_eq!(phone.register(), 200, "{user} registers");
     phone
 }
 
 /// The calls in the store, newest first.
-fn calls(dir: &Path) -> Vec<CallRow> {
-    wait(async { store(dir).await.calls(100).await.unwrap() })
+pub(crate) fn calls(dir: &Path) -> Vec<CallRow> {
+    wait(async {
+        store(dir)
+            .await
+            .calls(&server::store::CallFilter::default(), 100)
+            .await
+            .unwrap()
+    })
 }
 
 /// Asks until the text at `path` is as wanted.
-fn becomes(server: &Server, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+pub(crate) fn becomes(server: &Server, path: &str, wanted: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + SOON;
     loop {
         let text = get(&server.http, path);
@@ -91,7 +97,7 @@ fn becomes(server: &Server, path: &str, wanted: impl Fn(&str) -> bool) -> String
     }
 }
 
-fn sample(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn sample(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.rsplit(' ').next()?.parse().ok()
 }

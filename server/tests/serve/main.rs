@@ -9,6 +9,7 @@
 )]
 
 mod calls;
+mod traces;
 mod ua;
 
 use std::io::{BufRead, BufReader, Read, Write};
