@@ -1,5 +1,6 @@
 //! A building under a virtual clock: doors, phones, the machine between them, its disk, relays and media workers.
 
+pub(crate) mod early;
 pub(crate) mod link;
 pub(crate) mod ua;
 pub(crate) mod wires;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::early::Rel;
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -46,8 +47,8 @@ pub(crate) struct UaCall {
 }
 
 #[derive(Debug)]
-struct Pending {
-    request: OutgoingRequest,
+pub(super) struct Pending {
+    pub(super) request: OutgoingRequest,
     tries: u32,
     late: bool,
 }
@@ -62,7 +63,7 @@ pub(crate) struct Ua {
     next_tx: u64,
     serial: u64,
     pub(crate) sent: Vec<Bytes>,
-    pending: BTreeMap<ClientTx, Pending>,
+    pub(super) pending: BTreeMap<ClientTx, Pending>,
     pub(crate) calls: Vec<UaCall>,
     pub(crate) policy: Policy,
     acts: Vec<(Instant, Act)>,
@@ -83,6 +84,12 @@ pub(crate) struct Ua {
     pub(crate) early: Option<bool>,
     /// A station that asks who wants it opened.
     pub(crate) gate: Option<Gate>,
+    /// Reliable provisional responses and early dialogs.
+    pub(crate) rel: Rel,
+    /// Header lines of every 2xx to an INVITE or UPDATE.
+    pub(crate) with_success: Vec<(HeaderName, String)>,
+    /// Header lines of every refusal of an INVITE.
+    pub(crate) with_refusal: Vec<(HeaderName, String)>,
 }
 
 /// What a station asks of who sends it an `Action`.
@@ -156,10 +163,13 @@ impl Ua {
             refusals: Vec::new(),
             early: None,
             gate: None,
+            rel: Rel::default(),
+            with_success: Vec::new(),
+            with_refusal: Vec::new(),
         }
     }
 
-    fn contact(&self) -> String {
+    pub(crate) fn contact(&self) -> String {
         let by = if self.transport == Transport::Tcp {
             ";transport=tcp"
         } else {
@@ -168,7 +178,7 @@ impl Ua {
         format!("<sip:{}@{}{by}>", self.user, self.addr)
     }
 
-    fn flow(&self) -> Flow {
+    pub(crate) fn flow(&self) -> Flow {
         Flow {
             transport: self.transport,
             local: self.addr,
@@ -242,7 +252,13 @@ impl Ua {
         }
     }
 
-    fn respond(&mut self, now: Instant, tx: ServerTx, response: OutgoingResponse) {
+    pub(crate) fn respond(&mut self, now: Instant, tx: ServerTx, mut response: OutgoingResponse) {
+        if (200..300).contains(&response.status) && response.contact.is_some() {
+            response.headers.extend(self.with_success.iter().cloned());
+        }
+        if response.status >= 300 {
+            response.headers.extend(self.with_refusal.iter().cloned());
+        }
         self.feed(now, Input::Respond { tx, response });
     }
 
@@ -287,6 +303,7 @@ impl Ua {
                     }
                     Policy::Ring => {}
                 }
+                self.rel.number(&mut ring);
                 self.respond(now, tx, ring);
             }
             _ => self.respond(now, tx, OutgoingResponse::new(200)),
@@ -312,7 +329,7 @@ impl Ua {
                 self.log.push(format!("bye {reason}"));
                 self.respond(now, tx, OutgoingResponse::new(200));
             }
-            Method::Invite if !self.refusals.is_empty() => {
+            Method::Invite | Method::Update if !self.refusals.is_empty() => {
                 let status = self.refusals.remove(0);
                 self.respond(now, tx, OutgoingResponse::new(status));
             }
@@ -328,6 +345,9 @@ impl Ua {
                     .with_contact(contact)
                     .with_body("application/sdp", sdp(flow_addr, codec, mine));
                 self.respond(now, tx, response);
+            }
+            Method::Update => {
+                self.respond(now, tx, OutgoingResponse::new(200).with_contact(contact));
             }
             _ => self.respond(now, tx, OutgoingResponse::new(200)),
         }
@@ -382,6 +402,7 @@ impl Ua {
         if status < 200 {
             if starts && status > 100 {
                 self.provisionals.push(status);
+                self.provisional(now, tx, message);
             }
             return;
         }
@@ -418,11 +439,15 @@ impl Ua {
             return;
         }
         if starts {
-            call.dialog = Some(Dialog::from_response(&pending.request, message, flow).unwrap());
+            let mut dialog = Dialog::from_response(&pending.request, message, flow).unwrap();
+            if let Some(early) = self.rel.dialogs.get(&tx) {
+                dialog.local_cseq = early.local_cseq;
+            }
+            call.dialog = Some(dialog);
             call.up = true;
         }
         let mut ack = call.dialog.as_ref().unwrap().ack(message.cseq());
-        if pending.late {
+        if pending.late && !self.rel.answered {
             ack.body = Some(body(addr, codec, "sendrecv"));
         }
         self.feed(
@@ -480,7 +505,13 @@ impl Ua {
         }
     }
 
-    fn send(&mut self, now: Instant, request: OutgoingRequest, tries: u32, late: bool) -> ClientTx {
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        request: OutgoingRequest,
+        tries: u32,
+        late: bool,
+    ) -> ClientTx {
         let tx = ClientTx(self.next_tx);
         self.next_tx += 1;
         let to = self.flow();
@@ -670,7 +701,7 @@ pub(crate) fn sdp(addr: SocketAddr, codec: u8, direction: &str) -> Bytes {
     .into()
 }
 
-fn body(addr: SocketAddr, codec: u8, direction: &str) -> Body {
+pub(crate) fn body(addr: SocketAddr, codec: u8, direction: &str) -> Body {
     Body {
         content_type: "application/sdp".to_owned(),
         bytes: sdp(addr, codec, direction),
