@@ -290,6 +290,12 @@ impl B2bua {
         self.calls.len()
     }
 
+    /// SIP transactions alive, of both sides.
+    #[must_use]
+    pub fn held_transactions(&self) -> usize {
+        self.endpoint.server_transactions() + self.endpoint.client_transactions()
+    }
+
     /// Unlock intents under way.
     #[must_use]
     pub fn intents(&self) -> usize {

@@ -118,6 +118,18 @@ impl Ua {
         self.respond(now, tx, response);
     }
 
+    /// Forgets the calls that are over, and what happened in them.
+    pub(crate) fn forget(&mut self) {
+        self.calls.retain(|call| !call.over);
+        self.log.clear();
+        self.finals.clear();
+        self.provisionals.clear();
+        self.answers.clear();
+        self.responses.clear();
+        self.seen.clear();
+        self.rel = Rel::default();
+    }
+
     /// The requests of a method it got.
     pub(crate) fn got(&self, method: &Method) -> Vec<&Message> {
         self.seen

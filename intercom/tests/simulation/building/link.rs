@@ -24,6 +24,12 @@ impl Weather {
         duplication: 0.02,
         delay_ms: (1, 40),
     };
+    /// Reordered, duplicated, and now and then lost.
+    pub(crate) const LOSSY: Weather = Weather {
+        loss: 0.03,
+        duplication: 0.05,
+        delay_ms: (1, 40),
+    };
     pub(crate) const BAD: Weather = Weather {
         loss: 0.10,
         duplication: 0.05,

@@ -674,6 +674,18 @@ impl Building {
             .any(|command| matches!(command, Command::Open { leg: opened, feeds_keys: true, .. } if *opened == leg))
     }
 
+    /// What was, is over: the next call is told apart from it.
+    pub(crate) fn forget(&mut self) {
+        self.uas.iter_mut().for_each(Ua::forget);
+        self.cdrs.clear();
+        self.stories.clear();
+        self.ladders.clear();
+        self.heard.clear();
+        self.records.clear();
+        self.commands.clear();
+        self.notices.clear();
+    }
+
     /// A device that missed a BYE for good (every copy lost) or hung up a call it forgot knows nothing of the end: only
     /// the machine's own side is judged.
     pub(crate) fn forgive_lost_dialogs(&mut self) {
