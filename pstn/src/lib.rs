@@ -8,9 +8,21 @@
 //!                  +--> Number "+420222000111" <-- one form, compared and logged masked
 //! ```
 //!
-//! This version has the numbers; trunks and dial-in build on them.
+//! A call to a number goes down its chain of trunks:
+//!
+//! ```text
+//!   Chain ─▶ Locate(trunk) ─▶ located(candidates) ─▶ Try(candidate) ─┬▶ answered, or refused by the number itself
+//!     ▲                                                              └▶ silent, 408, 5xx, no network: the next one
+//!     └──────────────────── candidates used up: the next trunk ◀─────────┘
+//! ```
+//!
+//! Trunks that register, budgets and dial-in are not here yet.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod number;
+mod trunk;
 
+pub use chain::{Chain, Failed, Move};
 pub use number::{Number, NumberError, NumberPlan};
+pub use trunk::{Login, NumberForm, Secret, Trunk, TrunkError};
