@@ -116,13 +116,14 @@ fn caller(name: &Name, names: &Names, reader: &mut Reader) -> Option<CallerPatte
         return Some(CallerPattern::AnyDevice);
     }
     let Some((kind, id)) = name.value.split_once(':') else {
-        reader.unsupported(name.span, &format!("from=\"{}\" (a trunk)", name.value));
-        return None;
+        // A bare name is a trunk's; whether there is such a trunk is known where the configuration is.
+        return Some(CallerPattern::Trunk(name.value.clone()));
     };
     let owned = id.to_owned();
     match kind {
         "device" if id == "*" => Some(CallerPattern::AnyDevice),
         "device" => Some(CallerPattern::Device(owned)),
+        "trunk" => Some(CallerPattern::Trunk(owned)),
         "person" => Some(CallerPattern::Person(owned)),
         "unit" => Some(CallerPattern::Unit(owned)),
         "role" => Some(CallerPattern::Role(owned)),
@@ -133,7 +134,7 @@ fn caller(name: &Name, names: &Names, reader: &mut Reader) -> Option<CallerPatte
             .check_door(name, id, reader)
             .then_some(CallerPattern::Door(owned)),
         other => {
-            let known = ["device", "person", "unit", "role", "desk", "door"];
+            let known = ["device", "person", "unit", "role", "desk", "door", "trunk"];
             reader.unknown_word(name.span, "kind of caller", other, known);
             None
         }

@@ -387,7 +387,7 @@ impl Run {
     /// Why this route: how the caller and the dialled string match.
     fn why(&self, route: &Route, callers: &[CallerPattern], kinds: &[Class]) -> String {
         let name = match &self.call.caller {
-            Caller::Door(name) | Caller::Device(name) => name,
+            Caller::Door(name) | Caller::Device(name) | Caller::Trunk(name) => name,
         };
         let pattern = route
             .callers
@@ -402,6 +402,7 @@ impl Run {
             Some(CallerPattern::Person(person)) => format!("{name} belongs to {person}"),
             Some(CallerPattern::AnyDoor) => format!("{name} is a door"),
             Some(CallerPattern::AnyDevice) => format!("{name} is a device"),
+            Some(CallerPattern::Trunk(trunk)) => format!("{trunk} is a trunk"),
             Some(CallerPattern::Door(_) | CallerPattern::Device(_)) | None => {
                 format!("{name} is named")
             }

@@ -154,7 +154,7 @@ fn keys(
     let door = match &call.caller {
         Caller::Door(door) => door.as_str(),
         Caller::Device(_) if plan.door(&call.dial).is_some() => call.dial.as_str(),
-        Caller::Device(_) => return Vec::new(),
+        Caller::Device(_) | Caller::Trunk(_) => return Vec::new(),
     };
     let mut maps: Vec<&str> = rings.iter().map(|ring| ring.keys.as_str()).collect();
     maps.dedup();
@@ -201,7 +201,7 @@ fn allowed(
         });
     let caller = match &call.caller {
         Caller::Device(id) => Some(id),
-        Caller::Door(_) => None,
+        Caller::Door(_) | Caller::Trunk(_) => None,
     };
     let mut texts: Vec<String> = Vec::new();
     for device in caller.into_iter().chain(rung) {

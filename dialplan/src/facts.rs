@@ -22,6 +22,8 @@ pub enum Caller {
     Door(String),
     /// Any other SIP account, by device id.
     Device(String),
+    /// A trunk, by its name in the configuration. It reaches what a route says for `from=` that name, and nothing else.
+    Trunk(String),
 }
 
 /// How a device can be reached now.

@@ -135,6 +135,8 @@ pub(crate) fn caller_patterns(
                 .collect()
         }
         Caller::Device(id) => device_patterns(plan, directory, id),
+        // Of no class: a route for everybody inside is none for who comes from outside.
+        Caller::Trunk(name) => vec![CallerPattern::Trunk(name.clone())],
     }
 }
 

@@ -232,6 +232,7 @@ impl Context<'_> {
                     let mut desks = self.plan.desks_of_device(device);
                     desks.any(|desk| quiet.except_desks.iter().any(|except| except == desk))
                 }
+                Caller::Trunk(_) => false,
             };
         !excepted
             && quiet.who.iter().any(|(who, _)| concerned(who))

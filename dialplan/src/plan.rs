@@ -16,7 +16,7 @@ use crate::language::keys::{Action, KeyMap};
 use crate::language::node::{Allow, Name};
 use crate::language::rights::{Effect, Who};
 use crate::matching::RouteIndex;
-use crate::program::Route;
+use crate::program::{CallerPattern, Op, Route};
 use crate::rights::{KeyAction, LegState, Method, OpenQuery, Verdict};
 use crate::source::{SourceRef, SourceText};
 use crate::step::{Priority, Step};
@@ -213,6 +213,26 @@ impl Plan {
     /// The names of the routes in file order.
     pub fn routes(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| route.name.as_str())
+    }
+
+    /// The trunks that routes name, by `via=` or `from=`, with the place of each.
+    pub fn trunks(&self) -> impl Iterator<Item = (&str, &SourceRef)> {
+        self.routes.iter().flat_map(|route| {
+            let from = route.callers.iter().filter_map(|caller| match caller {
+                CallerPattern::Trunk(name) => Some((name.as_str(), &route.source)),
+                _ => None,
+            });
+            let via = route.ops.iter().flat_map(|op| match op {
+                Op::Ring(ring) => ring
+                    .waves
+                    .iter()
+                    .flat_map(|wave| &wave.via)
+                    .map(|name| (name.as_str(), &ring.source))
+                    .collect(),
+                _ => Vec::new(),
+            });
+            from.chain(via)
+        })
     }
 
     /// Whether a calendar is open, a manual override included; `None` when there is none of that name.

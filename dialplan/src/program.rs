@@ -38,6 +38,7 @@ pub(crate) enum CallerPattern {
     Door(String),
     Device(String),
     Person(String),
+    Trunk(String),
     DoorGroup(String),
     Desk(String),
     Unit(String),
@@ -50,7 +51,7 @@ impl CallerPattern {
     /// 0 a name, 1 a group, 2 all.
     pub(crate) fn rank(&self) -> u8 {
         match self {
-            Self::Door(_) | Self::Device(_) | Self::Person(_) => 0,
+            Self::Door(_) | Self::Device(_) | Self::Person(_) | Self::Trunk(_) => 0,
             Self::DoorGroup(_) | Self::Desk(_) | Self::Unit(_) | Self::Role(_) => 1,
             Self::AnyDoor | Self::AnyDevice => 2,
         }

@@ -36,7 +36,7 @@ desk "desk" { device "desk-1" }
 keys "default" { "0" transfer="desk" }
 route "unit" doors="entry" dial="unit" {
     ring "desk" for="20s"
-    ring "@unit.phones" via="trunk-a" for="20s" confirm="1"
+    ring "@unit.phones" for="20s" confirm="1"
     end "message" box="@unit"
 }
 "#,

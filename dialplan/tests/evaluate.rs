@@ -52,6 +52,32 @@ fn of_all_dials_that_match_the_most_specific_wins() {
 }
 
 #[test]
+fn a_trunk_reaches_what_a_route_says_for_its_name_and_nothing_else() {
+    let text = r#"route "all" from="*" dial="*" { end "log" }
+route "doors" doors="*" dial="*" { end "log" }
+route "in" from="trunk-a" to="+420222000111" { ring "desk" for="20s"; end "hangup" }
+"#;
+    let from = |trunk: &str, dial: &str| dialplan::CallFacts {
+        caller: dialplan::Caller::Trunk(trunk.to_owned()),
+        dial: dial.to_owned(),
+    };
+    assert_eq!(
+        route_of(text, from("trunk-a", "+420222000111")).as_deref(),
+        Some("in")
+    );
+    for call in [
+        from("trunk-a", "101"),
+        from("trunk-a", "+420900000000"),
+        from("trunk-b", "+420222000111"),
+    ] {
+        assert_eq!(route_of(text, call.clone()), None, "{call:?}");
+    }
+    let plan = plan(text);
+    let named: Vec<&str> = plan.trunks().map(|(name, _)| name).collect();
+    assert_eq!(named, ["trunk-a"]);
+}
+
+#[test]
 fn then_the_most_specific_caller_then_file_order() {
     let all = r#"route "all" doors="*" dial="unit" { end "log" }"#;
     let first = r#"route "first" doors="entry" dial="unit" { end "log" }"#;

@@ -129,6 +129,8 @@ pub struct Config {
     pub high_water: Option<Timestamp>,
     /// Peers known by address.
     pub trusted: Vec<TrustedPeer>,
+    /// Peers that carry calls to and from the telephone network, by name.
+    pub trunks: BTreeMap<String, Arc<pstn::Trunk>>,
     /// Advertised `host:port` of a listener, where it differs from the socket's address.
     pub advertise: BTreeMap<SocketAddr, String>,
     /// Our listeners; without any, nothing goes out but to who came to us.
@@ -167,6 +169,7 @@ impl Default for Config {
             unlock: crate::unlock::Config::default(),
             high_water: None,
             trusted: Vec::new(),
+            trunks: BTreeMap::new(),
             advertise: BTreeMap::new(),
             listeners: Vec::new(),
             limits: CallLimits::default(),
@@ -201,6 +204,14 @@ impl Config {
             .iter()
             .find(|peer| peer.address == source)
             .map(|peer| peer.account.as_str())
+    }
+
+    /// The trunk whose requests come from this address.
+    pub fn trunk_at(&self, source: IpAddr) -> Option<&Arc<pstn::Trunk>> {
+        let source = source.to_canonical();
+        self.trunks
+            .values()
+            .find(|trunk| trunk.addresses.contains(&source))
     }
 
     /// Our address on the way out by this transport: a listener's that speaks it, so that the peer can come back. A

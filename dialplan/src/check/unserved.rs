@@ -50,13 +50,13 @@ pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
                 );
             }
             Op::Ring(ring) => {
-                for (selector, span) in ring.waves.iter().flat_map(super::members) {
-                    if matches!(selector, Selector::DialledPhones | Selector::Number(_)) {
-                        let message =
-                            "trunks to the telephone network are not served by this version"
-                                .to_owned();
-                        let hint = "the step goes on without this member";
-                        say(Level::Warn, span, message, "cannot be reached", hint);
+                for wave in ring.waves.iter().filter(|wave| wave.via.is_empty()) {
+                    for (selector, span) in super::members(wave) {
+                        if matches!(selector, Selector::DialledPhones | Selector::Number(_)) {
+                            let message = "no trunk is named for a telephone number".to_owned();
+                            let hint = "add via=\"trunk-a\" to the ring";
+                            say(Level::Warn, span, message, "cannot be reached", hint);
+                        }
                     }
                 }
             }

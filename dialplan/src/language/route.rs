@@ -93,15 +93,14 @@ pub(crate) fn read(node: &KdlNode, reader: &mut Reader) -> Option<WrittenRoute> 
         .prop(reader, "from")
         .map(|list| list.list(&reader.text))
         .unwrap_or_default();
-    fields.unsupported(reader, &["to"]);
     if doors.is_empty() && from.is_empty() {
         let diagnostic = reader.error(code::MISSING, fields.span, "a route needs doors= or from=");
         diagnostic.label = "who calls?".to_owned();
     }
-    let dial = if fields.has("to") {
-        None
-    } else {
-        fields.must_prop(reader, "dial")
+    // `to=` is `dial=` in the words of who is called from outside.
+    let dial = match fields.prop(reader, "to") {
+        Some(to) => Some(to),
+        None => fields.must_prop(reader, "dial"),
     };
     let priority = fields.prop(reader, "priority");
     let priority = priority
