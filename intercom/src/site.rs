@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dialplan::{Caller, Directory, Facts, Owner, Plan};
-use media_bridge::{Command, LeaseId};
+use media_bridge::{Codec, Command, LeaseId};
 use rand::Rng;
+use sip_proxy::locate::{self, Destination, Locator, LookupId};
 use sip_proxy::{Binding, Flow, Location, Peer, Pool, Transport, Uri};
 
 use crate::accounts::Accounts;
@@ -20,6 +21,9 @@ use crate::profile::StationProfile;
 use crate::story::Story;
 use crate::{Now, unlock};
 
+/// Before a trunk's name: see [`Site::trunk_user`].
+const TRUNK: &str = "trunk:";
+
 /// What a call asks the top machine to do.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -27,6 +31,8 @@ pub(crate) enum Effect {
     Sip(sip_proxy::Input),
     /// Open a connection, whose way out this is.
     Open(Flow, Option<String>),
+    /// A question to the DNS, or the servers of a destination.
+    Location(locate::Output),
     /// Command a media worker.
     Media(u16, Command),
     /// A lease that was never opened.
@@ -52,6 +58,7 @@ pub(crate) struct Site {
     pub(crate) location: Location,
     /// Connections we opened ourselves.
     pub(crate) pool: Pool,
+    pub(crate) locator: Locator,
     pub(crate) leases: Leases,
     pub(crate) rng: Box<dyn Rng + Send>,
     /// Bounded by what one input can cause: a call's branches and legs.
@@ -112,10 +119,6 @@ impl Site {
 
     /// The way to a peer that did not come to us: by UDP, or on the connection to it, opened now when there is none.
     /// `name` is what a TLS peer must prove. `None` when no listener of ours speaks that transport in that family.
-    #[allow(
-        dead_code,
-        reason = "outbound peers are the first to go out by themselves"
-    )]
     pub(crate) fn flow_to(
         &mut self,
         transport: Transport,
@@ -142,6 +145,23 @@ impl Site {
             }
         }
         Some(flow)
+    }
+
+    /// Looks for the servers of a destination; the result comes as [`Effect::Location`], at once or later.
+    pub(crate) fn locate(&mut self, now: Now, id: LookupId, destination: Destination) {
+        let input = locate::Input::Locate { id, destination };
+        let outputs = self.locator.handle(now.mono, input);
+        self.effects.extend(outputs.map(Effect::Location));
+    }
+
+    /// What a trunk is called where accounts have their user names: no account's has a colon (RFC 7616 §3.4.2).
+    pub(crate) fn trunk_user(name: &str) -> String {
+        format!("{TRUNK}{name}")
+    }
+
+    /// The trunk behind such a name.
+    pub(crate) fn trunk(&self, user: &str) -> Option<&Arc<pstn::Trunk>> {
+        self.config.trunks.get(user.strip_prefix(TRUNK)?)
     }
 
     /// The address-of-record of an account.
@@ -183,6 +203,13 @@ impl Site {
 
     /// Who an account is, by the directory as it is now. `None`: unknown or revoked.
     pub(crate) fn party(&self, user: &str) -> Option<Party> {
+        if self.trunk(user).is_some() {
+            return Some(Party {
+                user: user.to_owned(),
+                device: user.to_owned(),
+                door: None,
+            });
+        }
         let account = self.accounts.get(user)?;
         let device = self.directory.device(&account.device)?;
         if device.revoked {
@@ -211,6 +238,14 @@ impl Site {
 
     /// The station profile of an account.
     pub(crate) fn profile(&self, user: &str) -> Arc<StationProfile> {
+        if self.trunk(user).is_some() {
+            // What the telephone network speaks.
+            return Arc::new(StationProfile {
+                name: "trunk".to_owned(),
+                codecs: vec![Codec::Pcma, Codec::Pcmu],
+                ..StationProfile::default()
+            });
+        }
         self.accounts
             .get(user)
             .map(|account| self.config.profile(&account.profile))
@@ -219,6 +254,9 @@ impl Site {
 
     /// The caller as the plan sees it.
     pub(crate) fn caller(party: &Party) -> Caller {
+        if let Some(trunk) = party.user.strip_prefix(TRUNK) {
+            return Caller::Trunk(trunk.to_owned());
+        }
         match &party.door {
             Some(door) => Caller::Door(door.clone()),
             None => Caller::Device(party.device.clone()),

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig};
-use sip_proxy::{Flow, Message, Method, OutgoingResponse, ServerTx, Uri};
+use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx, Uri};
 
 use super::{B2bua, Output};
 use crate::Now;
 use crate::audit::Kind;
 use crate::call::Party;
+use crate::site::Site;
 
 /// Failed authentications written to the log a minute; more are only counted, so that a flood fills no disk.
 const AUTH_RECORDS: u32 = 60;
@@ -31,6 +32,9 @@ impl B2bua {
                 self.answer(tx, OutgoingResponse::new(403));
             }
             return party;
+        }
+        if !by_itself && let Some(party) = self.trunk_calls(message, flow) {
+            return Some(party);
         }
         let accounts = std::sync::Arc::clone(&self.site.accounts);
         let lookup = |user: &str| accounts.get(user).map(|account| account.ha1.clone());
@@ -67,6 +71,20 @@ impl B2bua {
         }
     }
 
+    /// A trunk, known by its address. It may call, and speak in its calls; it registers nothing and opens nothing. A
+    /// request with credentials is a device's: a phone may stand behind the same proxy as the trunk.
+    fn trunk_calls(&self, message: &Message, flow: &Flow) -> Option<Party> {
+        let trunk = self.site.config.trunk_at(flow.remote.ip())?;
+        let calls = *message.method() == Method::Invite || message.to_tag().is_some();
+        let is_device = [HeaderName::Authorization, HeaderName::ProxyAuthorization]
+            .iter()
+            .any(|name| message.header(name).is_some());
+        if !calls || is_device {
+            return None;
+        }
+        self.site.party(&Site::trunk_user(&trunk.name))
+    }
+
     /// Whether a source is where the account is at home: it has a live registration there, or is known by the address.
     /// Who sends from a stranger's address in a door's name must not be able to silence the door.
     fn is_home(&self, now: Now, user: &str, flow: &Flow) -> bool {
@@ -100,7 +118,11 @@ impl B2bua {
         let user = match verdict {
             AuthVerdict::Wrong { user } => Some(user),
             // Known by its address, which somebody may have written on wrong passwords of his own.
-            _ if self.site.config.trusted_account(flow.remote.ip()).is_some() => return false,
+            _ if self.site.config.trusted_account(flow.remote.ip()).is_some()
+                || self.site.config.trunk_at(flow.remote.ip()).is_some() =>
+            {
+                return false;
+            }
             // No credentials yet: whom the request says it is from decides who may be asked for some.
             _ => Uri::parse(message.from().uri)
                 .ok()

@@ -37,7 +37,7 @@ impl B2bua {
             sip_proxy::Output::AckMissing { tx } => self.ack_missing(now, tx),
             sip_proxy::Output::Response { tx, message, flow } => match owner(tx) {
                 Some(Owner::Call(number)) => {
-                    self.run(now, number, CallInput::Response { tx, message });
+                    self.run(now, number, CallInput::Response { tx, message, flow });
                 }
                 Some(Owner::Station) => self.station_answered(now, tx, &message, &flow),
                 Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
@@ -246,7 +246,11 @@ impl B2bua {
     /// Why a new call of this party is refused, if it is.
     fn limits(&self, now: Now, party: &Party, dial: &str) -> Option<OutgoingResponse> {
         let limits = &self.site.config.limits;
-        let mine = self.per_device.get(&party.device).copied().unwrap_or(0);
+        // A trunk carries many people's calls; the limit on all calls is its limit.
+        let mine = match self.site.trunk(&party.user) {
+            Some(_) => 0,
+            None => self.per_device.get(&party.device).copied().unwrap_or(0),
+        };
         let full = |calls: usize, per_device: usize| {
             // Twice the calls may be held: those that ended but wait for a lost peer's transactions.
             if self.live >= calls || self.calls.len() >= calls.saturating_mul(2) {

@@ -1,6 +1,6 @@
 //! What the machine is told and what it wants done.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dialplan::{Directory, Plan};
 use media_bridge::{Command, Event, Lease, LeaseId};
+use sip_proxy::locate::{Answer, Question};
 use sip_proxy::{Binding, BindingChange, ConnectionId, Flow, Transport};
 
 use crate::accounts::Accounts;
@@ -77,6 +78,15 @@ pub enum Input {
     },
     /// How stations are spoken to; at start and after a reload.
     Stations(Box<Stations>),
+    /// The trunks, by name; at a reload. Calls to one that is gone are cut off.
+    Trunks(BTreeMap<String, Arc<pstn::Trunk>>),
+    /// The DNS's answer to [`Output::Resolve`].
+    Resolved {
+        /// What was asked.
+        question: Question,
+        /// The answer.
+        answer: Answer,
+    },
     /// Bindings from the store, at start.
     Restore(Vec<(String, Binding)>),
     /// Whether somebody listens to all messages ([`Output::Heard`]). Nobody does at start.
@@ -111,6 +121,8 @@ pub enum Output {
         /// The name the peer's certificate must prove (RFC 5922), a DNS name or an IP address. Without it TLS fails.
         name: Option<String>,
     },
+    /// Ask the DNS; answered by [`Input::Resolved`]. What is never answered ends by itself.
+    Resolve(Question),
     /// Command a media worker.
     Media {
         /// Which.
@@ -166,6 +178,8 @@ impl fmt::Debug for Input {
                 .finish(),
             Input::Reload { .. } => f.write_str("Reload"),
             Input::Stations(_) => f.write_str("Stations"),
+            Input::Trunks(trunks) => f.debug_tuple("Trunks").field(&trunks.len()).finish(),
+            Input::Resolved { question, .. } => f.debug_tuple("Resolved").field(question).finish(),
             Input::Restore(bindings) => f.debug_tuple("Restore").field(&bindings.len()).finish(),
             Input::Tap(on) => f.debug_tuple("Tap").field(on).finish(),
             Input::Drain => f.write_str("Drain"),
@@ -191,6 +205,7 @@ impl fmt::Debug for Output {
                 .field("remote", remote)
                 .field("name", name)
                 .finish(),
+            Output::Resolve(question) => f.debug_tuple("Resolve").field(question).finish(),
             Output::Media { worker, command } => {
                 f.debug_tuple("Media").field(worker).field(command).finish()
             }

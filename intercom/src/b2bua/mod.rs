@@ -6,6 +6,7 @@ mod dispatch;
 mod heard;
 mod inspection;
 mod interface;
+mod locating;
 mod registration;
 mod relay;
 mod station;
@@ -125,6 +126,7 @@ impl B2bua {
             push: limits.push.clone(),
             gruus: config.gruu_key.map(sip_proxy::Gruus::new),
         });
+        let locator = locating::locator(&config, seed);
         let epoch = rng.next_u32();
         B2bua {
             endpoint,
@@ -159,6 +161,7 @@ impl B2bua {
             site: Site {
                 location: Location::new(limits.max_bindings),
                 pool: Pool::default(),
+                locator,
                 leases: Leases::new(
                     config.media_workers,
                     &config.media_families,
@@ -234,6 +237,10 @@ impl B2bua {
                 }
             }
             Input::Stations(stations) => self.set_stations(*stations),
+            Input::Trunks(trunks) => self.site.config.trunks = trunks,
+            Input::Resolved { question, answer } => {
+                self.resolved(now, question, answer);
+            }
             Input::Tap(on) => self.tapped = on,
             Input::Drain => self.draining = true,
             Input::Shutdown => {
@@ -262,6 +269,7 @@ impl B2bua {
             self.endpoint.next_timeout(),
             self.unlocks.next_timeout(),
             self.site.location.next_timeout(),
+            self.site.locator.next_timeout(),
         ];
         others.into_iter().chain([calls]).flatten().min()
     }
@@ -335,6 +343,7 @@ impl B2bua {
             self.wake_of.remove(&number);
             self.run(now, number, CallInput::Timeout);
         }
+        self.locator_timeout(now);
         if self.unlocks.next_timeout().is_some_and(|at| at <= now.mono) {
             self.unlock(now, |unlocks, world| unlocks.timeout(world));
         }
@@ -527,6 +536,7 @@ impl B2bua {
                         });
                     }
                 }
+                Effect::Location(output) => self.location(now, output),
                 Effect::Media(worker, command) => {
                     self.queue.push_back(Output::Media { worker, command });
                 }

@@ -34,6 +34,8 @@ impl Call {
         }
         branch.leg.learn(message);
         branch.leg.accept_timer(now, message);
+        let branch = self.take_hop(site, now, at, &dialog);
+        let Some(branch) = branch else { return };
         let to = branch.leg.party.device.clone();
         site.sip(sip_proxy::Input::Ack {
             request: dialog.ack(message.cseq()),

@@ -31,10 +31,20 @@ pub(crate) enum BranchState {
     Gone,
 }
 
+/// What a branch leads to.
+#[derive(Debug)]
+pub(crate) enum BranchKind {
+    /// A device or station of the house.
+    Device,
+    /// A telephone, through a trunk. What it plays before it answers is never heard at the door.
+    Trunk(Box<super::trunk::TrunkBranch>),
+}
+
 /// A branch. It lives until its final response, even when the call has long gone on.
 #[derive(Debug)]
 pub(crate) struct Branch {
     pub(crate) leg: Leg,
+    pub(crate) kind: BranchKind,
     /// The ring step and member it belongs to.
     pub(crate) step: u32,
     pub(crate) member: usize,
@@ -223,6 +233,7 @@ impl Call {
         let Ok(dialog) = branch.confirmed(message) else {
             return;
         };
+        branch.take_near_hop(site, &dialog);
         site.sip(sip_proxy::Input::Ack {
             request: dialog.ack(message.cseq()),
             to: branch.leg.flow,

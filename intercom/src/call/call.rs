@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use dialplan::{LegState, Plan, Run};
 use media_bridge::Event;
+use sip_proxy::locate::{Candidate, LookupId};
 use sip_proxy::{ClientTx, FailCause, Flow, Message, Method, OutgoingResponse, ServerTx};
 
 use super::branch::{Branch, BranchState};
@@ -15,6 +16,7 @@ use super::leg::{Leg, Party};
 use super::opening::Opening;
 use super::talk::Talk;
 use super::transfer::Transfer;
+use super::trunk::{Dialling, Hop};
 use crate::Now;
 use crate::cdr::{CdrStep, EndReason};
 use crate::config::CallLimits;
@@ -25,7 +27,16 @@ use crate::story::{Line, Story};
 #[derive(Debug)]
 pub(crate) enum CallInput {
     /// A response to a request of ours.
-    Response { tx: ClientTx, message: Message },
+    Response {
+        tx: ClientTx,
+        message: Message,
+        flow: Flow,
+    },
+    /// A look-up of ours is through.
+    Located {
+        id: LookupId,
+        candidates: Vec<Candidate>,
+    },
     /// A request of ours got no response.
     Failed { tx: ClientTx, cause: FailCause },
     /// The caller gave up (CANCEL).
@@ -107,6 +118,9 @@ pub(crate) struct Call {
     pub(crate) max_forwards: u8,
     pub(crate) phase: Phase,
     pub(crate) branches: Vec<Branch>,
+    /// Numbers on their way to a trunk. Bounded by the members of a ring step.
+    pub(crate) dialling: Vec<Dialling>,
+    pub(crate) hop: Option<Hop>,
     pub(crate) next_leg: u16,
     pub(crate) next_tx: u32,
     /// Requests of ours in dialogs that await a final response and mean nothing else (BYE).
@@ -173,6 +187,8 @@ impl Call {
             max_forwards: 70,
             phase: Phase::Routing,
             branches: Vec::new(),
+            dialling: Vec::new(),
+            hop: None,
             next_leg: 1,
             next_tx: 1,
             byes: Vec::new(),
@@ -198,8 +214,17 @@ impl Call {
     /// One input.
     pub(crate) fn handle(&mut self, site: &mut Site, now: Now, input: CallInput) {
         match input {
-            CallInput::Response { tx, message } => self.response(site, now, tx, &message),
-            CallInput::Failed { tx, cause } => self.failed(site, now, tx, cause),
+            CallInput::Response { tx, message, flow } => {
+                if !self.trunk_response(site, now, tx, &message, &flow) {
+                    self.response(site, now, tx, &message);
+                }
+            }
+            CallInput::Located { id, candidates } => self.located(site, now, id, candidates),
+            CallInput::Failed { tx, cause } => {
+                if !self.trunk_failed(site, now, tx, cause) {
+                    self.failed(site, now, tx, cause);
+                }
+            }
             CallInput::Cancelled => {
                 self.note(
                     now,
@@ -270,6 +295,7 @@ impl Call {
             }
             Phase::Ringing(_) => {
                 self.confirm_timers(site, now);
+                self.trunk_timers(site, now);
                 self.fork_timers(site, now);
             }
             Phase::Pausing { until } if *until <= now.mono => self.retry(site, now),
@@ -314,10 +340,16 @@ impl Call {
             .filter(|_| self.is_established())
             .filter_map(|leg| Some(leg.session?.next_timeout()))
             .min();
-        [phase, self.provisional_at, opening, sessions]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            phase,
+            self.provisional_at,
+            opening,
+            sessions,
+            self.trunk_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether it is over for its people.

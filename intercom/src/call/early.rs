@@ -4,7 +4,7 @@ use media_bridge::{Negotiation, OfferError};
 use sip_proxy::reliable::{self, Arrival, Arrivals};
 use sip_proxy::{Dialog, HeaderName, Message, Method, OutgoingResponse, Reject, ServerTx};
 
-use super::branch::{Branch, BranchState};
+use super::branch::{Branch, BranchKind, BranchState};
 use super::call::{Call, is_sdp};
 use super::offer::{ALLOW, sdp};
 use crate::Now;
@@ -101,6 +101,8 @@ impl Call {
         let contact = site.contact(&flow);
         let mut prack = None;
         let mut shown = false;
+        // A trunk's early media is never heard at the door: announcements would be, and whoever they are meant for.
+        let may_show = matches!(branch.kind, BranchKind::Device);
         if let Some(early) = branch.early(message) {
             if let (Some(rseq), Some(tx)) = (wanted, tx) {
                 if early.arrivals.receive(rseq) != Arrival::Next {
@@ -118,7 +120,7 @@ impl Call {
             {
                 early.negotiation = answered;
                 early.settled = wanted.is_some();
-                shown = true;
+                shown = may_show;
             }
         }
         let first = matches!(branch.state, BranchState::Invited);

@@ -86,6 +86,11 @@ impl Fork {
             .unwrap_or(RingOutcome::Unreachable)
     }
 
+    /// Whether a member rings now.
+    pub(crate) fn rings(&self, member: usize) -> bool {
+        matches!(self.members.get(member), Some(MemberState::Ringing { .. }))
+    }
+
     fn is_through(&self) -> bool {
         self.members
             .iter()
@@ -182,12 +187,8 @@ impl Call {
         let devices = match &member.target {
             Target::Device(device) => vec![device.clone()],
             Target::Door(door) => site.door_devices(door),
-            Target::Number { .. } => {
-                self.note(
-                    now,
-                    Line::Call(format!("{}: no trunk is configured", member.name)),
-                );
-                Vec::new()
+            Target::Number { number, via } => {
+                return self.ring_number(site, now, index, number, via);
             }
         };
         let mut rung = 0;

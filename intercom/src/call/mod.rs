@@ -8,6 +8,7 @@
 //!     early.rs    its early dialogs: 18x, PRACK, UPDATE
 //!     confirm.rs  answered privately, wins by a digit
 //!     opening.rs  the caller's early dialog: 180, 183, ringback, PRACK
+//!     trunk.rs    a number through its chain of trunks
 //!     answer.rs   the winner, the 200 to the caller, media joined
 //!     talk.rs     the established call: re-INVITE, hold, INFO, digits
 //!     refresh.rs  session timers
@@ -38,6 +39,7 @@ mod refresh;
 mod route;
 mod talk;
 mod transfer;
+mod trunk;
 
 use media_bridge::LegId;
 use sip_proxy::endpoint::ClientTx;

@@ -4,7 +4,7 @@
 use media_bridge::Codec;
 use sip_proxy::{Body, HeaderName, Method, OutgoingRequest};
 
-use super::branch::{Branch, BranchState};
+use super::branch::{Branch, BranchKind, BranchState};
 use super::call::{Call, Phase};
 use super::leg::{Leg, Party};
 use crate::Now;
@@ -76,6 +76,7 @@ impl Call {
         );
         self.branches.push(Branch {
             leg,
+            kind: BranchKind::Device,
             step,
             member,
             tx,
@@ -126,13 +127,20 @@ impl Call {
                 .extend(extra.map(|(name, value)| (HeaderName::from_token(name), value.clone())));
         }
         headers.extend(self.referred_by(site));
-        let from = format!(
-            "\"{}\" <sip:{}@{domain}>;tag={}",
-            quoted(name),
-            caller.user,
-            leg.local_tag
-        );
-        let to = format!("<sip:{}@{domain}>", leg.party.user);
+        // A trunk knows neither our accounts nor our domain: there we are who its contract says.
+        let (ours, theirs) = match site.trunk(&leg.party.user) {
+            Some(trunk) => {
+                let identity = trunk.identity();
+                headers.push((HeaderName::PAssertedIdentity, format!("<{identity}>")));
+                (identity, target.uri.clone())
+            }
+            None => (
+                format!("sip:{}@{domain}", caller.user),
+                format!("sip:{}@{domain}", leg.party.user),
+            ),
+        };
+        let from = format!("\"{}\" <{ours}>;tag={}", quoted(name), leg.local_tag);
+        let to = format!("<{theirs}>");
         OutgoingRequest {
             method: Method::Invite,
             uri: target.uri.clone(),

@@ -22,4 +22,5 @@ mod refusals;
 mod session_timers;
 mod talks;
 mod transfers;
+mod trunks;
 mod unlocks;

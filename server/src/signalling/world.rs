@@ -119,6 +119,10 @@ impl World {
                 self.follow_ups
                     .push_back(Input::ConnectionClosed { connection });
             }
+            Output::Resolve(question) => self.follow_ups.push_back(Input::Resolved {
+                question,
+                answer: sip_proxy::locate::Answer::Failed,
+            }),
             Output::Media { worker, command } => self.order(worker, Order::Bridge(command)),
             Output::Record(record) => self.record(record),
             Output::OpenRelay(drive) => self.drive(drive),

@@ -1,6 +1,6 @@
 //! What a URI says about where it leads, before any question is asked (RFC 3263 §4.1, §4.2).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::transport::Transport;
 use crate::uri::{Host, Scheme, Uri};
@@ -74,6 +74,17 @@ impl Destination {
             transport,
             secure,
         })
+    }
+
+    /// The address of a numeric host, with the transport it names or else the usual one for it; `None` for a name.
+    #[must_use]
+    pub fn address(&self, usual: Transport) -> Option<(Transport, SocketAddr)> {
+        let Place::Address(ip) = self.place else {
+            return None;
+        };
+        let transport = self.transport.unwrap_or(usual);
+        let port = self.port.unwrap_or(transport.default_port());
+        Some((transport, SocketAddr::new(ip, port)))
     }
 
     /// The name a TLS peer must prove (RFC 5922 §4: that of the URI, not of the SRV target).

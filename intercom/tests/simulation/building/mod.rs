@@ -2,6 +2,7 @@
 
 pub(crate) mod early;
 pub(crate) mod link;
+pub(crate) mod names;
 pub(crate) mod ua;
 pub(crate) mod wires;
 
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dialplan::{Device, Directory, Owner, Person, Plan, Unit};
 use intercom::audit::{Decision, Kind, Record};
-use intercom::config::CallLimits;
+use intercom::config::{CallLimits, Listener};
 use intercom::profile::Reinvite;
 use intercom::unlock::{Drive, Outcome};
 use intercom::{
@@ -26,6 +27,7 @@ use sip_proxy::digest::Ha1;
 use sip_proxy::{ConnectionId, Flow, Transport};
 
 use link::{Link, Weather};
+use names::Names;
 use ua::Ua;
 use wires::Wires;
 
@@ -73,6 +75,7 @@ pub(crate) struct Building {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) leases_dry: bool,
+    pub(crate) names: Names,
     /// Lines for the log.
     pub(crate) notices: Vec<String>,
     /// Everything put in and taken out, as a debug print shows it; kept when asked for.
@@ -162,6 +165,29 @@ fn accounts() -> Accounts {
     accounts
 }
 
+fn settings(ipv6: bool) -> Config {
+    Config {
+        site: "elm-court".to_owned(),
+        domains: vec!["elm.example".to_owned()],
+        realm: REALM.to_owned(),
+        nonce_key: [7; 32],
+        profiles: BTreeMap::from([
+            profile("door", vec![Codec::Pcma, Codec::Pcmu], Reinvite::Never),
+            profile(
+                "phone",
+                vec![Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu],
+                Reinvite::Allowed,
+            ),
+        ]),
+        limits: CallLimits {
+            max_duration: Duration::from_secs(600),
+            ..CallLimits::default()
+        },
+        media_families: vec![ipv6],
+        ..Config::default()
+    }
+}
+
 impl Building {
     pub(crate) fn new(seed: u64, weather: Weather) -> Self {
         Self::with(seed, weather, |_| {})
@@ -190,26 +216,12 @@ impl Building {
             .unwrap_or_else(|| panic!("plan: {:?}", loaded.diagnostics));
         let plan = Arc::new(plan);
         let accounts = Arc::new(accounts());
-        let mut config = Config {
-            site: "elm-court".to_owned(),
-            domains: vec!["elm.example".to_owned()],
-            realm: REALM.to_owned(),
-            nonce_key: [7; 32],
-            profiles: BTreeMap::from([
-                profile("door", vec![Codec::Pcma, Codec::Pcmu], Reinvite::Never),
-                profile(
-                    "phone",
-                    vec![Codec::Opus, Codec::G722, Codec::Pcma, Codec::Pcmu],
-                    Reinvite::Allowed,
-                ),
-            ]),
-            limits: CallLimits {
-                max_duration: Duration::from_secs(600),
-                ..CallLimits::default()
-            },
-            media_families: vec![ipv6],
-            ..Config::default()
-        };
+        let mut config = settings(ipv6);
+        let server: SocketAddr = if ipv6 { SERVER_V6 } else { SERVER }.parse().unwrap();
+        config.listeners = vec![Listener {
+            transport,
+            local: server,
+        }];
         edit(&mut config);
         let b2bua = B2bua::new(
             config,
@@ -218,7 +230,6 @@ impl Building {
             Arc::clone(&accounts),
             Box::new(StdRng::seed_from_u64(seed)),
         );
-        let server: SocketAddr = if ipv6 { SERVER_V6 } else { SERVER }.parse().unwrap();
         let uas: Vec<Ua> = DEVICES
             .iter()
             .enumerate()
@@ -272,6 +283,7 @@ impl Building {
             accounts,
             plan,
             leases_dry: false,
+            names: Names::default(),
             notices: Vec::new(),
             overheard: None,
         };
@@ -316,6 +328,15 @@ impl Building {
         self.run(Duration::from_millis(50));
         self.link.weather = weather;
         assert_eq!(self.b2bua.bindings(), DEVICES.len(), "all are registered");
+    }
+
+    /// Somebody outside the house, reached by UDP.
+    pub(crate) fn outsider(&mut self, name: &str, addr: &str) -> &mut Ua {
+        let (at, addr) = (self.uas.len(), addr.parse().unwrap());
+        self.index.insert(name.to_owned(), at);
+        self.uas
+            .push(Ua::new(name, addr, self.server, 60_000 + at as u64));
+        self.uas.last_mut().unwrap()
     }
 
     pub(crate) fn set_weather(&mut self, weather: Weather) {
@@ -436,23 +457,11 @@ impl Building {
                     Relay::Dead => {}
                 }
             }
-            Output::WantLeases(want) => {
-                for _ in 0..want.count {
-                    if self.leases_dry {
-                        break;
-                    }
-                    let id = LeaseId(self.next_lease);
-                    let port = u16::try_from(20_000 + (self.next_lease * 2) % 40_000).unwrap();
-                    self.next_lease += 1;
-                    let rtp = SocketAddr::new(self.server.ip(), port);
-                    self.leased.insert(id);
-                    let lease = Lease {
-                        id,
-                        worker: want.worker,
-                        rtp,
-                        advertise: rtp.ip(),
-                    };
-                    self.feed_later(Duration::from_micros(10), Input::Leased(lease));
+            Output::WantLeases(want) => self.lease(want),
+            Output::Resolve(question) => {
+                if let Some(answer) = self.names.answer(&question) {
+                    let input = Input::Resolved { question, answer };
+                    self.feed_later(Duration::from_millis(2), input);
                 }
             }
             // The simulated network finds streams by their far end.
@@ -468,6 +477,26 @@ impl Building {
             Output::Heard(heard) => self.heard.push(*heard),
             Output::Notice(notice) => self.notices.push(notice.text),
             Output::Bindings(_) => {}
+        }
+    }
+
+    fn lease(&mut self, want: intercom::lease::Want) {
+        for _ in 0..want.count {
+            if self.leases_dry {
+                break;
+            }
+            let id = LeaseId(self.next_lease);
+            let port = u16::try_from(20_000 + (self.next_lease * 2) % 40_000).unwrap();
+            self.next_lease += 1;
+            let rtp = SocketAddr::new(self.server.ip(), port);
+            self.leased.insert(id);
+            let lease = Lease {
+                id,
+                worker: want.worker,
+                rtp,
+                advertise: rtp.ip(),
+            };
+            self.feed_later(Duration::from_micros(10), Input::Leased(lease));
         }
     }
 

@@ -90,6 +90,10 @@ pub(crate) struct Ua {
     pub(crate) with_success: Vec<(HeaderName, String)>,
     /// Header lines of every refusal of an INVITE.
     pub(crate) with_refusal: Vec<(HeaderName, String)>,
+    /// What its Contact says instead of its address.
+    pub(crate) calls_itself: Option<String>,
+    /// Takes no notice of anything.
+    pub(crate) deaf: bool,
 }
 
 /// What a station asks of who sends it an `Action`.
@@ -100,6 +104,8 @@ pub(crate) struct Gate {
     pub(crate) asked: u32,
     /// Says of every answer that its nonce was too old.
     pub(crate) forgetful: bool,
+    /// Asks of every request, not only of one with an `Action`.
+    pub(crate) of_all: bool,
 }
 
 impl Gate {
@@ -110,12 +116,15 @@ impl Gate {
             password: password.to_owned(),
             asked: 0,
             forgetful: false,
+            of_all: false,
         }
     }
 
     /// The challenge, unless the request proves itself.
     fn refuses(&mut self, now: Instant, message: &Message) -> Option<OutgoingResponse> {
-        message.header(&HeaderName::Other("Action".into()))?;
+        if !self.of_all {
+            message.header(&HeaderName::Other("Action".into()))?;
+        }
         let realm = self.keeper.realm().to_owned();
         let ha1 = Ha1::of("opener", &realm, &self.password, true);
         let source = "10.0.0.1:5060".parse().unwrap();
@@ -166,6 +175,8 @@ impl Ua {
             rel: Rel::default(),
             with_success: Vec::new(),
             with_refusal: Vec::new(),
+            calls_itself: None,
+            deaf: false,
         }
     }
 
@@ -175,7 +186,10 @@ impl Ua {
         } else {
             ""
         };
-        format!("<sip:{}@{}{by}>", self.user, self.addr)
+        match &self.calls_itself {
+            Some(host) => format!("<sip:{}@{host}{by}>", self.user),
+            None => format!("<sip:{}@{}{by}>", self.user, self.addr),
+        }
     }
 
     pub(crate) fn flow(&self) -> Flow {
@@ -210,6 +224,9 @@ impl Ua {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, bytes: Bytes) {
+        if self.deaf {
+            return;
+        }
         let flow = self.flow();
         self.feed(now, Input::Received { flow, bytes });
     }
