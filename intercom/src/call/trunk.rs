@@ -161,6 +161,7 @@ impl Call {
         self.note(now, Line::Call(line));
         let target = Target {
             key: uri.clone(),
+            q: 1000,
             uri,
             route: Vec::new(),
             flow,

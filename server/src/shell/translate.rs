@@ -75,6 +75,7 @@ pub(super) fn intercom(
                 contact: contact(bound, account, SocketAddr::new(*address, 5060)),
             })
             .collect(),
+        trunks: BTreeMap::new(),
         advertise: own.clone(),
         listeners: bound.iter().map(listener).collect(),
         limits: CallLimits {
