@@ -14,6 +14,7 @@ use crate::transport::Transport;
 
 mod forgetting;
 mod large;
+mod timers;
 
 fn ms(n: u64) -> Duration {
     Duration::from_millis(n)

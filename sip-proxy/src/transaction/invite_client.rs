@@ -325,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn completed_transport_error_terminates_without_a_second_verdict() {
+        let completed = InviteClient::Completed { ack: ack() };
+        let (state, actions) = run(false, completed, origin(), Input::TransportError);
+        assert_eq!((state, actions), (InviteClient::Terminated, vec![]));
+    }
+
+    #[test]
+    fn completed_absorbs_late_provisionals_and_2xx() {
+        for input in [Input::Provisional, Input::Success] {
+            let completed = InviteClient::Completed { ack: ack() };
+            let (state, actions) = run(false, completed.clone(), origin(), input);
+            assert_eq!((state, actions), (completed, vec![]));
+        }
+    }
+
+    #[test]
     fn completed_timer_d_terminates() {
         let state = InviteClient::Completed { ack: ack() };
         assert_eq!(

@@ -244,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn proceeding_transport_error_informs_the_tu_and_terminates() {
+        let (state, actions) = run(false, proceeding(), origin(), Input::TransportError);
+        assert_eq!(
+            (state, actions),
+            (
+                NonInviteClient::Terminated,
+                vec![Action::Fail(FailCause::Transport)]
+            )
+        );
+    }
+
+    #[test]
     fn proceeding_1xx_is_passed_to_the_tu() {
         let (state, actions) = run(false, proceeding(), origin(), Input::Provisional);
         assert_eq!((state, actions), (proceeding(), vec![Action::Deliver]));

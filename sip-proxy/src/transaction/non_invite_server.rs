@@ -220,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn proceeding_1xx_from_tu_is_sent() {
+        let again = Input::Provisional(bytes("100"));
+        let (state, actions) = run(false, proceeding(), origin(), again);
+        assert_eq!(state, proceeding());
+        assert!(actions.contains(&Action::Transmit(bytes("100"))));
+    }
+
+    #[test]
+    fn proceeding_timer_j_ends_what_nobody_answers() {
+        let (state, actions) = run(false, proceeding(), origin(), Input::Timer(Timer::J));
+        assert_eq!((state, actions), (NonInviteServer::Terminated, vec![]));
+    }
+
+    #[test]
     fn proceeding_request_repeats_the_100() {
         let (state, actions) = run(false, proceeding(), origin(), Input::Request);
         assert_eq!(
