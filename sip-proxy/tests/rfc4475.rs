@@ -66,7 +66,7 @@ fn registered(message: &Message) -> u16 {
     };
     let mut location = Location::new(10);
     Registrar::new(RegistrarConfig::default())
-        .register(&mut location, now, message, flow, "sip:user@example.com")
+        .register(&mut location, now, message, flow, "sip:desk@example.org")
         .response
         .status
 }

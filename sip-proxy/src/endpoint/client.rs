@@ -261,6 +261,16 @@ impl Endpoint {
             self.counters.stray_responses += 1;
             return;
         };
+        // 8.1.3.3: a second Via under ours is somebody else's, who would have been meant.
+        if message.values(&HeaderName::Via).nth(1).is_some()
+            && self
+                .clients
+                .get(slot)
+                .is_some_and(|client| !client.forwarded)
+        {
+            self.counters.stray_responses += 1;
+            return;
+        }
         self.counters.responses_in.add(status);
         match status {
             100..200 => {

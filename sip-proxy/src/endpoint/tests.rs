@@ -719,6 +719,21 @@ fn a_stray_response_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_response_with_a_second_via_is_dropped_and_counted() {
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let sent = begin(&mut e, now, Method::Options, udp());
+    let ok = String::from_utf8(answer(&sent, 200, "t", "OPTIONS").to_vec()).unwrap();
+    let second = ok.replacen(
+        "\r\nFrom",
+        "\r\nVia: SIP/2.0/UDP 255.255.255.255;branch=z9hG4bKx\r\nFrom",
+        1,
+    );
+    assert!(feed(&mut e, now, udp(), Bytes::from(second)).is_empty());
+    assert_eq!(e.counters().stray_responses, 1);
+    assert_eq!(feed(&mut e, now, udp(), Bytes::from(ok)).len(), 1);
+}
+
+#[test]
 fn a_closed_connection_fails_its_unanswered_requests_only() {
     let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
     begin(&mut e, now, Method::Options, flow(Transport::Tcp));
