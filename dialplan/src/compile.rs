@@ -7,9 +7,10 @@ use crate::diagnostic::nearest;
 use crate::language::condition::WrittenCondition;
 use crate::language::dial::Pattern;
 use crate::language::node::{Name, Reader, code};
+use crate::language::pickup::WrittenPickup;
 use crate::language::ring::{Selector, WrittenRing};
 use crate::language::route::{WrittenEnd, WrittenRoute, WrittenStep};
-use crate::program::{Arm, CallerPattern, EndOp, Op, RingOp, Route, Subject, Test, Wave};
+use crate::program::{Arm, CallerPattern, EndOp, Op, PickupOf, RingOp, Route, Subject, Test, Wave};
 use crate::step::End;
 
 /// Everything the plan itself names.
@@ -192,6 +193,15 @@ impl Program<'_> {
                     next = self.push(Op::End { end, source });
                 }
                 WrittenStep::Proxy { source } => next = self.push(Op::Proxy { source }),
+                WrittenStep::Pickup(pickup) => next = self.pickup(pickup, next),
+                WrittenStep::Park(park) => {
+                    next = self.push(Op::Park {
+                        slots: park.slots,
+                        for_: park.for_,
+                        next,
+                        source: park.source,
+                    });
+                }
             }
             if joins {
                 self.orphans(&mut rings);
@@ -202,6 +212,45 @@ impl Program<'_> {
             next
         } else {
             self.branch(arms, next)
+        }
+    }
+
+    fn pickup(&mut self, written: WrittenPickup, next: usize) -> usize {
+        let of = written.of.iter().filter_map(|name| self.pickup_of(name));
+        let of = of.collect();
+        self.push(Op::Pickup {
+            of,
+            next,
+            source: written.source,
+        })
+    }
+
+    fn pickup_of(&mut self, name: &Name) -> Option<PickupOf> {
+        let owned = |id: &str| id.to_owned();
+        match name.value.split_once(':') {
+            _ if name.value == "*" => Some(PickupOf::Place(owned("*"))),
+            Some(("door", id)) => self
+                .names
+                .check_door(name, id, self.reader)
+                .then(|| PickupOf::Place(owned(id))),
+            Some(("desk", id)) => self
+                .names
+                .check_desk(name, id, self.reader)
+                .then(|| PickupOf::Desk(owned(id))),
+            Some(("group", id)) if self.names.groups.contains_key(id) => {
+                Some(PickupOf::Place(owned(id)))
+            }
+            Some(("group", id)) => {
+                Names::unknown(self.reader, name, "group", id, self.names.groups.keys());
+                None
+            }
+            _ => {
+                let kind = name.value.split(':').next().unwrap_or_default();
+                let known = ["group", "door", "desk"];
+                self.reader
+                    .unknown_word(name.span, "kind of pickup", kind, known);
+                None
+            }
         }
     }
 

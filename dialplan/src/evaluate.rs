@@ -13,9 +13,9 @@ use crate::language::dial::{Class, Pattern};
 use crate::matching::{caller_patterns, classes};
 use crate::members::{Context, describe};
 use crate::plan::Plan;
-use crate::program::{Arm, CallerPattern, EndOp, Op, RingOp, Route, Subject, Test};
+use crate::program::{Arm, CallerPattern, EndOp, Op, PickupOf, RingOp, Route, Subject, Test};
 use crate::source::SourceRef;
-use crate::step::{End, Priority, RingOutcome, Step, Target};
+use crate::step::{End, Priority, RingOutcome, Slots, Step, Target};
 
 /// No route matches the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,8 @@ enum State {
         op: usize,
         dropped: Option<RingOutcome>,
     },
+    /// A pickup or park is under way; where the route goes on after it.
+    Handing { next: usize },
     /// `end "retry"` was reached.
     Paused { up_to: Duration },
     /// Nothing more follows.
@@ -139,6 +141,16 @@ impl Run {
             return Step::End(End::Log);
         }
         self.walk(route, route.start, directory, facts)
+    }
+
+    /// Takes the next step after a [`Step::Pickup`] or [`Step::Park`] that came to nothing.
+    pub fn go_on(&mut self, directory: &Directory, facts: &Facts) -> Step {
+        let plan = Arc::clone(&self.plan);
+        let (State::Handing { next }, Some(route)) = (self.state, plan.routes.get(self.route))
+        else {
+            return self.over();
+        };
+        self.walk(route, next, directory, facts)
     }
 
     /// What was decided so far, and why; at most 256 lines.
@@ -234,6 +246,19 @@ impl Run {
                 }
                 Some(Op::End { end, source }) => return self.end(end, source, facts),
                 Some(Op::Proxy { source }) => return self.proxy(source, directory, facts),
+                Some(Op::Pickup { of, next, source }) => {
+                    self.state = State::Handing { next: *next };
+                    return self.pickup(of, source, facts);
+                }
+                Some(Op::Park {
+                    slots,
+                    for_,
+                    next,
+                    source,
+                }) => {
+                    self.state = State::Handing { next: *next };
+                    return self.park(*slots, *for_, source, facts);
+                }
                 Some(Op::Fall) | None => return self.over(),
             }
         }
@@ -358,6 +383,52 @@ impl Run {
         };
         self.note(facts, end.to_string(), source.clone(), String::new());
         Step::End(end)
+    }
+
+    fn pickup(&mut self, of: &[PickupOf], source: &SourceRef, facts: &Facts) -> Step {
+        let plan = &self.plan;
+        let at = |door: &&crate::Door| {
+            of.iter().any(|of| match of {
+                PickupOf::Place(place) => plan.place_holds(place, &door.name),
+                PickupOf::Desk(_) => false,
+            })
+        };
+        let doors: Vec<String> = plan
+            .doors()
+            .filter(at)
+            .map(|door| door.name.clone())
+            .collect();
+        let desks = of.iter().filter_map(|of| match of {
+            PickupOf::Desk(desk) => plan.desk(desk),
+            PickupOf::Place(_) => None,
+        });
+        let devices: Vec<String> = desks.flat_map(|desk| desk.devices.clone()).collect();
+        let whose: Vec<&str> = doors.iter().chain(&devices).map(String::as_str).collect();
+        let detail = format!("a call that rings: {}", whose.join(", "));
+        self.note(facts, "pickup".to_owned(), source.clone(), detail);
+        Step::Pickup {
+            doors,
+            devices,
+            source: source.clone(),
+        }
+    }
+
+    fn park(&mut self, slots: Slots, for_: Duration, source: &SourceRef, facts: &Facts) -> Step {
+        let slot = slots
+            .contains(&self.call.dial)
+            .then(|| self.call.dial.clone());
+        let detail = match &slot {
+            Some(slot) => format!("slot {slot}"),
+            None => format!("a free slot of {slots}"),
+        };
+        let what = format!("park {} s", for_.as_secs());
+        self.note(facts, what, source.clone(), detail);
+        Step::Park {
+            slots,
+            slot,
+            for_,
+            source: source.clone(),
+        }
     }
 
     fn proxy(&mut self, source: &SourceRef, directory: &Directory, facts: &Facts) -> Step {

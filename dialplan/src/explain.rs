@@ -84,6 +84,8 @@ pub fn explain(
                 now.at = now.at.checked_add(every).unwrap_or(now.at);
                 step = run.retry(directory, &now);
             }
+            // Told as it goes with a call at hand: whether there is one, nobody knows beforehand.
+            Step::Pickup { .. } | Step::Park { .. } => step = run.go_on(directory, &now),
             Step::End(_) | Step::Proxy { .. } | Step::Done => break,
         }
     }

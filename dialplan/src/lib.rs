@@ -41,4 +41,6 @@ pub use load::{Loaded, PLAN_BYTES, load};
 pub use plan::{Desk, Door, DriverKind, Fail, OutputDef, Plan};
 pub use rights::{Actor, DenyReason, KeyAction, LegState, Method, OpenQuery, Verdict};
 pub use source::{SourceRef, SourceText, Span};
-pub use step::{End, Member, MemberRule, Preview, Priority, Ring, RingOutcome, Step, Target};
+pub use step::{
+    End, Member, MemberRule, Preview, Priority, Ring, RingOutcome, Slots, Step, Target,
+};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::language::ring::{Add, Selector};
 use crate::source::{SourceRef, Span};
-use crate::step::{End, MemberRule, Preview, Priority, RingOutcome};
+use crate::step::{End, MemberRule, Preview, Priority, RingOutcome, Slots};
 
 /// A compiled route.
 #[derive(Debug)]
@@ -74,8 +74,30 @@ pub(crate) enum Op {
     Proxy {
         source: SourceRef,
     },
+    /// Takes over a call that rings; goes on below when there is none.
+    Pickup {
+        of: Vec<PickupOf>,
+        next: usize,
+        source: SourceRef,
+    },
+    /// Lays a transferred call down, or takes it up; goes on below when its time is up or there is none.
+    Park {
+        slots: Slots,
+        for_: Duration,
+        next: usize,
+        source: SourceRef,
+    },
     /// The body is over without an `end` (P002).
     Fall,
+}
+
+/// Whose ringing calls a pickup takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PickupOf {
+    /// From this door, from doors of this group, or `*`.
+    Place(String),
+    /// Ringing at this desk.
+    Desk(String),
 }
 
 /// One arm of a branch; without a condition it always holds.

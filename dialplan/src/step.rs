@@ -15,6 +15,27 @@ pub enum Step {
     Ring(Ring),
     /// The route is over and nobody talks.
     End(End),
+    /// Take over the call that rings, the longest-ringing first; when there is none, [`crate::Run::go_on`].
+    Pickup {
+        /// From any of these doors.
+        doors: Vec<String>,
+        /// Or ringing at any of these devices.
+        devices: Vec<String>,
+        /// Where the step stands in the plan.
+        source: SourceRef,
+    },
+    /// A transferred call: lay it down in a free slot. A call of one's own: take up the one in the slot dialled. When
+    /// its time is up, or there is none, [`crate::Run::go_on`].
+    Park {
+        /// The slots.
+        slots: Slots,
+        /// The slot that was dialled, if it was one.
+        slot: Option<String>,
+        /// How long a call stays there.
+        for_: Duration,
+        /// Where the step stands in the plan.
+        source: SourceRef,
+    },
     /// Hand the call to the stateful proxy; the plan is over.
     Proxy {
         /// Whom the dialled string named.
@@ -46,6 +67,46 @@ pub struct Ring {
     pub source: SourceRef,
     /// Members left out, and why: [`RingOutcome::Unreachable`] or [`RingOutcome::Blocked`].
     pub dropped: Vec<(String, RingOutcome)>,
+}
+
+/// The numbers that hold parked calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Slots {
+    first: u32,
+    last: u32,
+    width: usize,
+}
+
+impl Slots {
+    pub(crate) fn new(first: u32, last: u32, width: usize) -> Self {
+        Self { first, last, width }
+    }
+
+    /// All of them in order, as they are dialled.
+    pub fn iter(self) -> impl Iterator<Item = String> {
+        (self.first..=self.last).map(move |slot| format!("{slot:0width$}", width = self.width))
+    }
+
+    /// Whether a dialled string is one.
+    #[must_use]
+    pub fn contains(self, dial: &str) -> bool {
+        dial.len() == self.width
+            && dial.bytes().all(|b| b.is_ascii_digit())
+            && dial
+                .parse()
+                .is_ok_and(|slot: u32| (self.first..=self.last).contains(&slot))
+    }
+}
+
+impl fmt::Display for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.width;
+        write!(f, "{:0width$}", self.first)?;
+        if self.last > self.first {
+            write!(f, "-{:0width$}", self.last)?;
+        }
+        Ok(())
+    }
 }
 
 /// What members are shown before they answer.

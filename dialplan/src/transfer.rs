@@ -1,17 +1,48 @@
-//! Where a transfer goes that the plan itself names: `keys … transfer="desk"`, `end "transfer" to="desk"`.
+//! Calls that change hands: where a transfer goes that the plan itself names (`keys … transfer="desk"`,
+//! `end "transfer" to="desk"`), and who may pick up a call.
 
 use std::time::Duration;
 
 use crate::directory::Directory;
-use crate::facts::{CallFacts, Facts};
+use crate::facts::{CallFacts, Caller, Facts};
 use crate::language::ring::Selector;
 use crate::members::Context;
 use crate::plan::Plan;
-use crate::program::{RingOp, Wave};
+use crate::program::{Op, PickupOf, RingOp, Wave};
 use crate::source::{SourceRef, Span};
 use crate::step::{Preview, Priority, Ring};
 
 impl Plan {
+    /// Whether some route lets the caller pick up a call from `door`, or one that rings at any of `devices`.
+    #[must_use]
+    pub fn may_pick_up(
+        &self,
+        directory: &Directory,
+        caller: &Caller,
+        door: Option<&str>,
+        devices: &[&str],
+    ) -> bool {
+        let callers = crate::matching::caller_patterns(self, directory, caller);
+        let covers = |of: &PickupOf| match of {
+            PickupOf::Place(place) => door.is_some_and(|door| self.place_holds(place, door)),
+            PickupOf::Desk(desk) => self.desk(desk).is_some_and(|desk| {
+                desk.devices
+                    .iter()
+                    .any(|device| devices.contains(&device.as_str()))
+            }),
+        };
+        self.routes
+            .iter()
+            .filter(|route| {
+                route
+                    .callers
+                    .iter()
+                    .any(|pattern| callers.contains(pattern))
+            })
+            .flat_map(|route| &route.ops)
+            .any(|op| matches!(op, Op::Pickup { of, .. } if of.iter().any(covers)))
+    }
+
     /// The ring of a transfer to `target` (`desk`, `unit:101`, `door:lobby`, `person:anna`, `device:desk-1`), for so
     /// long, and with this key map for whoever answers. `call` names whom the ring must leave out. Its `members` may be
     /// empty: nobody of the target can be rung now.

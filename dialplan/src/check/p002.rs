@@ -40,6 +40,9 @@ fn check_route(plan: &Plan, route: &Route, found: &mut Vec<Diagnostic>) {
                 todo.push((ring.next, &ring.source));
                 todo.extend(ring.on.iter().map(|(_, to)| (*to, &ring.source)));
             }
+            Op::Pickup { next, source, .. } | Op::Park { next, source, .. } => {
+                todo.push((*next, source));
+            }
             Op::End { .. } | Op::Proxy { .. } | Op::Fall => {}
         }
     }
@@ -57,7 +60,10 @@ fn check_route(plan: &Plan, route: &Route, found: &mut Vec<Diagnostic>) {
     for (op, seen) in route.ops.iter().zip(&reached) {
         let source = match op {
             Op::Ring(ring) => &ring.source,
-            Op::End { source, .. } | Op::Proxy { source } => source,
+            Op::End { source, .. }
+            | Op::Proxy { source }
+            | Op::Pickup { source, .. }
+            | Op::Park { source, .. } => source,
             Op::Branch { .. } | Op::Fall => continue,
         };
         if !seen {

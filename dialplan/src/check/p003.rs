@@ -62,6 +62,7 @@ fn longest(route: &Route) -> Duration {
                         .map(|(_, to)| of(*to))
                         .fold(of(ring.next), Duration::max)
             }
+            Op::Pickup { next, .. } | Op::Park { next, .. } => of(*next),
             Op::End { .. } | Op::Proxy { .. } | Op::Fall => Duration::ZERO,
         };
         reckoned.push(time);

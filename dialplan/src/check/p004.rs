@@ -335,6 +335,11 @@ fn paths<'r>(route: &'r Route, holds: &dyn Fn(&Test) -> Option<bool>) -> Vec<Pat
                 path.fallback = true;
                 done.push(path);
             }
+            // Somebody called already: whose call it is has been rung by another route.
+            Some(Op::Pickup { .. } | Op::Park { .. }) => {
+                path.fallback = true;
+                done.push(path);
+            }
             Some(Op::Fall) | None => done.push(path),
         }
     }

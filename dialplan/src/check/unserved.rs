@@ -60,7 +60,11 @@ pub(crate) fn check(plan: &Plan, found: &mut Vec<Diagnostic>) {
                     }
                 }
             }
-            Op::Branch { .. } | Op::Proxy { .. } | Op::Fall => {}
+            Op::Branch { .. }
+            | Op::Proxy { .. }
+            | Op::Pickup { .. }
+            | Op::Park { .. }
+            | Op::Fall => {}
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod keys;
 pub(crate) mod mode;
 pub(crate) mod nesting;
 pub(crate) mod node;
+pub(crate) mod pickup;
 pub(crate) mod quiet;
 pub(crate) mod rights;
 pub(crate) mod ring;

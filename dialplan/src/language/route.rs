@@ -4,6 +4,7 @@ use kdl::KdlNode;
 
 use super::condition::{self, WrittenCondition};
 use super::node::{Fields, Name, Reader, code, name_span};
+use super::pickup::{self, WrittenPark, WrittenPickup};
 use super::ring::{self, WrittenRing};
 use crate::source::SourceRef;
 use crate::step::{End, Priority};
@@ -39,6 +40,8 @@ pub(crate) enum WrittenStep {
     Proxy {
         source: SourceRef,
     },
+    Pickup(WrittenPickup),
+    Park(WrittenPark),
 }
 
 /// An end as written.
@@ -156,6 +159,8 @@ pub(crate) fn read_body(
                 }
                 reader.unsupported(name_span(node), "the step \"open\"");
             }
+            "pickup" => steps.extend(pickup::read_pickup(node, reader).map(WrittenStep::Pickup)),
+            "park" => steps.extend(pickup::read_park(node, reader).map(WrittenStep::Park)),
             word if STEPS.contains(&word) => {
                 reader.unsupported(name_span(node), &format!("the step \"{word}\""));
             }
