@@ -133,8 +133,19 @@ pub enum Tone {
     },
     /// One short signal: a request was heard.
     Beep,
+    /// The call is kept for somebody: held or parked.
+    Hold,
     /// A recording, by name; the bridge was given it at construction. An unknown name plays nothing and is done at once.
     Prompt(Arc<str>),
+}
+
+impl Tone {
+    /// Ringback as most of Europe hears it.
+    #[must_use]
+    pub fn ringback() -> Self {
+        let country = Country::default();
+        Self::Ringback { country }
+    }
 }
 
 /// Lengths of generated digits.

@@ -69,6 +69,8 @@ const NORTH_AMERICA: Set = Set {
     busy: &[(480, 620, 500), (0, 0, 500)],
     congestion: &[(480, 620, 250), (0, 0, 250)],
 };
+/// A call that is kept: two soft marks in ten seconds of quiet, so that nobody takes it for a dead line.
+const HOLD: &[Step] = &[(425, 0, 150), (0, 0, 150), (425, 0, 150), (0, 0, 9_550)];
 const BEEP: &[Step] = &[(1000, 0, 200)];
 
 fn set(country: Country) -> &'static Set {
@@ -137,6 +139,7 @@ impl ToneSource {
             Tone::Busy { country } => set(*country).busy,
             Tone::Congestion { country } => set(*country).congestion,
             Tone::Beep => BEEP,
+            Tone::Hold => HOLD,
             Tone::Prompt(_) => return None,
         };
         let mut source = Self {

@@ -277,6 +277,15 @@ impl Uri {
             .map(|part| part.split_once('=').unwrap_or((part, "")))
     }
 
+    /// A header after `?`, its escapes decoded once.
+    #[must_use]
+    pub fn header_unescaped(&self, name: &str) -> Option<String> {
+        let (_, value) = self
+            .headers()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+        String::from_utf8(unescape(value)).ok()
+    }
+
     /// True for a loose route (`;lr`, RFC 3261 §16.12).
     #[must_use]
     pub fn is_loose_route(&self) -> bool {

@@ -119,6 +119,14 @@ impl Negotiation {
         }
     }
 
+    /// The leg's media goes to other sockets: what is agreed stays, the peer learns of them by the next SDP of ours.
+    pub fn move_to(&mut self, lease: Lease) {
+        self.lease = lease;
+        if let Some(agreed) = &mut self.agreed {
+            agreed.lease = lease.id;
+        }
+    }
+
     /// Where the peer's signalling comes from, when it sits behind NAT: goes into [`LegConfig::signalling_from`],
     /// and stands in for an address the SDP does not give. Set it before the peer's SDP is received.
     pub fn set_signalling_source(&mut self, from: Option<IpAddr>) {
