@@ -37,11 +37,15 @@ pub enum EndReason {
     Revoked,
     /// The server is shutting down.
     Shutdown,
+    /// It went on in another call: picked up, taken up, or transferred.
+    Transferred,
+    /// What it asked for was refused.
+    Refused,
 }
 
 impl EndReason {
     /// All of them.
-    pub const ALL: [EndReason; 14] = [
+    pub const ALL: [EndReason; 16] = [
         EndReason::CallerHungUp,
         EndReason::CalleeHungUp,
         EndReason::CallerCancelled,
@@ -56,6 +60,8 @@ impl EndReason {
         EndReason::NoLease,
         EndReason::Revoked,
         EndReason::Shutdown,
+        EndReason::Transferred,
+        EndReason::Refused,
     ];
 
     /// What the call story says.
@@ -76,6 +82,8 @@ impl EndReason {
             EndReason::NoLease => "no media port was free",
             EndReason::Revoked => "an account in it was revoked",
             EndReason::Shutdown => "the server stops",
+            EndReason::Transferred => "it went on in another call",
+            EndReason::Refused => "what it asked for was refused",
         }
     }
 
@@ -97,6 +105,8 @@ impl EndReason {
             EndReason::NoLease => "no-lease",
             EndReason::Revoked => "revoked",
             EndReason::Shutdown => "shutdown",
+            EndReason::Transferred => "transferred",
+            EndReason::Refused => "refused",
         }
     }
 }

@@ -74,6 +74,13 @@ impl Leases {
         self.pools.get_mut(&(worker, ipv6))?.free.pop_front()
     }
 
+    /// Whether a worker has a lease of that family to give.
+    pub fn has(&self, worker: u16, ipv6: bool) -> bool {
+        self.pools
+            .get(&(worker, ipv6))
+            .is_some_and(|pool| !pool.free.is_empty())
+    }
+
     /// What to ask the shell for: every pool below half of `keep` is filled up. A request not
     /// answered is not repeated until something arrives, so an exhausted worker is not flooded.
     pub fn wants(&mut self) -> Vec<Want> {

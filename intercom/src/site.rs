@@ -1,7 +1,7 @@
 //! What all calls of the site share: configuration, snapshots, location, leases, randomness, and the queue of effects
 //! that the top machine carries out after a call has handled its input.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use sip_proxy::locate::{self, Destination, Locator, LookupId};
 use sip_proxy::{Binding, Flow, Location, Peer, Pool, Transport, Uri};
 
 use crate::accounts::Accounts;
-use crate::call::Party;
+use crate::call::{Attend, Party, Replaces};
 use crate::cdr::Cdr;
 use crate::config::Config;
 use crate::lease::Leases;
@@ -41,6 +41,18 @@ pub(crate) enum Effect {
     Unlock(Box<unlock::Request>),
     /// A driver's word from inside the house: digits sent on the door's leg, or why not.
     Driven(unlock::IntentId, u8, unlock::Outcome),
+    /// The caller of call `by` takes a ringing call.
+    PickUp {
+        by: u64,
+        doors: Vec<String>,
+        devices: Vec<String>,
+    },
+    /// The caller of call `by` takes up a parked call.
+    TakeUp { by: u64, call: u64 },
+    /// The caller of call `by` takes the place of a dialog.
+    Replace { by: u64, replaces: Replaces },
+    /// Leg `index` of call `by` asks to be replaced by the other side of a dialog it has with us.
+    Attend(Box<Attend>),
     /// The call is over for the people in it.
     Ended(String),
     /// The record of an ended call.
@@ -63,6 +75,8 @@ pub(crate) struct Site {
     pub(crate) rng: Box<dyn Rng + Send>,
     /// Bounded by what one input can cause: a call's branches and legs.
     pub(crate) effects: VecDeque<Effect>,
+    /// Calls that lie in a slot. Bounded by the slots of the plan.
+    pub(crate) parked: BTreeMap<String, u64>,
     /// Makes call ids of one process differ from those of the next.
     pub(crate) epoch: u32,
 }

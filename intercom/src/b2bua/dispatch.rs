@@ -37,13 +37,17 @@ impl B2bua {
             sip_proxy::Output::AckMissing { tx } => self.ack_missing(now, tx),
             sip_proxy::Output::Response { tx, message, flow } => match owner(tx) {
                 Some(Owner::Call(number)) => {
+                    let number = self.moved.call_of(tx, number);
                     self.run(now, number, CallInput::Response { tx, message, flow });
                 }
                 Some(Owner::Station) => self.station_answered(now, tx, &message, &flow),
                 Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
             },
             sip_proxy::Output::Failed { tx, cause } => match owner(tx) {
-                Some(Owner::Call(number)) => self.run(now, number, CallInput::Failed { tx, cause }),
+                Some(Owner::Call(number)) => {
+                    let number = self.moved.call_of(tx, number);
+                    self.run(now, number, CallInput::Failed { tx, cause });
+                }
                 Some(Owner::Station) => self.station_failed(now, tx),
                 Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
             },
@@ -61,6 +65,7 @@ impl B2bua {
         let Some((number, index)) = message.to_tag().and_then(parse_tag) else {
             return;
         };
+        let (number, index) = self.moved.place(number, index);
         let known = self.calls.get(&number).and_then(|call| call.peek(index));
         let genuine = known.is_some_and(|leg| {
             let answers = leg.unacked.is_some_and(|(_, wants_answer)| wants_answer);
@@ -138,6 +143,7 @@ impl B2bua {
             .to_tag()
             .and_then(parse_tag)
             .and_then(|(number, index)| {
+                let (number, index) = self.moved.place(number, index);
                 let (flow, user) = self.calls.get(&number)?.addressed(index, &message)?;
                 Some((number, index, flow, user.to_owned()))
             });

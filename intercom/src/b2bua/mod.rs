@@ -3,6 +3,7 @@
 mod authentication;
 mod buzz;
 mod dispatch;
+mod handover;
 mod heard;
 mod inspection;
 mod interface;
@@ -65,6 +66,8 @@ pub struct B2bua {
     /// Deadlines of calls.
     wakes: BTreeSet<(Instant, u64)>,
     wake_of: BTreeMap<u64, Instant>,
+    /// Legs that changed calls.
+    moved: handover::Moved,
     /// INVITEs not yet answered, for CANCEL. One entry per call.
     invites: BTreeMap<ServerTx, u64>,
     /// Requests of ours to stations that drive a relay. Bounded by the intents of the last half minute.
@@ -142,6 +145,7 @@ impl B2bua {
             ringing: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
+            moved: handover::Moved::default(),
             invites: BTreeMap::new(),
             stations: BTreeMap::new(),
             buzz_invites: BTreeMap::new(),
@@ -173,6 +177,7 @@ impl B2bua {
                 accounts,
                 rng,
                 effects: VecDeque::new(),
+                parked: BTreeMap::new(),
                 epoch,
             },
         }
@@ -369,6 +374,7 @@ impl B2bua {
             | Event::Stats { leg, .. } => *leg,
         };
         let (number, index) = crate::call::leg_of(leg);
+        let (number, index) = self.moved.place(number, index);
         self.run(now, number, CallInput::Media { index, event });
     }
 
@@ -502,6 +508,7 @@ impl B2bua {
             self.ringing.remove(&number);
             if let Some(call) = self.calls.remove(&number) {
                 self.invites.remove(&call.caller_tx);
+                self.moved.forget(number);
                 self.end_ladder(number, call.times.answered.is_some());
             }
             return;
@@ -550,6 +557,10 @@ impl B2bua {
                         unlocks.outcome(world, intent, attempt, outcome);
                     });
                 }
+                Effect::PickUp { by, doors, devices } => self.pick_up(now, by, &doors, &devices),
+                Effect::TakeUp { by, call } => self.take_seat(now, by, Some(call)),
+                Effect::Replace { by, replaces } => self.replace(now, by, &replaces),
+                Effect::Attend(attend) => self.attend(now, *attend),
                 Effect::Ended(call) => self.call_ended(now, &call),
                 Effect::Cdr(cdr, story) => {
                     self.record_call(now, &cdr);

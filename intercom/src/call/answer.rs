@@ -7,7 +7,6 @@ use sip_proxy::{HeaderName, Message, OutgoingResponse, ServerTx};
 use super::branch::BranchState;
 use super::call::{Call, Phase};
 use super::offer::{ALLOW, SUPPORTED, sdp};
-use super::talk::Talk;
 use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::Site;
@@ -61,34 +60,7 @@ impl Call {
     /// Branch `at`, answered and acknowledged, has the call.
     pub(crate) fn won(&mut self, site: &mut Site, now: Now, at: usize) {
         let branch = self.branches.swap_remove(at);
-        self.cancel_losers(site, now);
-        let keys = match &self.phase {
-            Phase::Ringing(fork) => fork.ring.keys.clone(),
-            _ => "default".to_owned(),
-        };
-        self.note(
-            now,
-            Line::Call(format!("{} has answered", branch.leg.party.device)),
-        );
-        if let Some(run) = self.run.as_mut() {
-            // What the plan says after an answer does not concern this call any more.
-            let _ = run.next(&site.directory, &site.facts(now), RingOutcome::Answered);
-        }
-        self.note_trace(now);
-        let answered = *self.times.answered.get_or_insert(now.mono);
-        self.provisional_at = None;
-        self.phase = Phase::Talking(Box::new(Talk {
-            winner: branch.leg,
-            winner_tx: branch.tx,
-            until: answered + site.config.limits.max_duration,
-            keys,
-            joined: false,
-        }));
-        if self.transfer.is_some() {
-            self.target_answered(site, now);
-        } else {
-            self.answer_caller(site, now);
-        }
+        self.answered_by(site, now, branch.leg, Some(branch.tx));
     }
 
     /// A 2xx that must not win: acknowledged, hung up, and for its member as if it had not come.
@@ -202,26 +174,19 @@ impl Call {
         let Some(leg) = self.leg(index) else {
             return;
         };
-        let Some((tx, wants_answer)) = leg.unacked.take() else {
+        let Some((_, wants_answer)) = leg.unacked.take() else {
             return;
         };
         if matches!(self.phase, Phase::Ending) {
             return self.bye_after_ack(site, now);
         }
         if wants_answer {
-            self.late_answer(site, now, index, tx, message);
+            self.late_answer(site, now, index, message);
         }
         self.sync_hold(site, now);
     }
 
-    fn late_answer(
-        &mut self,
-        site: &mut Site,
-        now: Now,
-        index: u16,
-        tx: ServerTx,
-        message: &Message,
-    ) {
+    fn late_answer(&mut self, site: &mut Site, now: Now, index: u16, message: &Message) {
         let taken = self
             .leg(index)
             .and_then(super::leg::Leg::negotiation)
@@ -230,7 +195,8 @@ impl Call {
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 self.note(now, Line::Media(format!("answer in ACK refused: {error}")));
-                if tx == self.caller_tx {
+                let joined = matches!(&self.phase, Phase::Talking(talk) if talk.joined);
+                if !joined {
                     return self.finish(site, now, EndReason::MediaRefused, 488);
                 }
                 if let Some(negotiation) = self.leg(index).and_then(super::leg::Leg::negotiation) {

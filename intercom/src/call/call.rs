@@ -14,6 +14,7 @@ use super::finish::Progress;
 use super::fork::Fork;
 use super::leg::{Leg, Party};
 use super::opening::Opening;
+use super::park::Parked;
 use super::talk::Talk;
 use super::transfer::Transfer;
 use super::trunk::{Dialling, Hop};
@@ -59,6 +60,8 @@ pub(crate) enum CallInput {
     CallerGone,
     /// The person is revoked, or the server stops.
     End(EndReason),
+    /// The call to be picked or taken up is not there.
+    NothingThere,
     /// Plan, directory or accounts are new.
     Reloaded,
     /// A deadline passed.
@@ -74,6 +77,8 @@ pub(crate) enum Phase {
     Ringing(Box<Fork>),
     /// The plan pauses before it tries again.
     Pausing { until: Instant },
+    /// It lies in a slot.
+    Parked(Box<Parked>),
     /// Somebody answered.
     Talking(Box<Talk>),
     /// Over for the people; transactions and media give their last word.
@@ -248,6 +253,10 @@ impl Call {
                 }
             }
             CallInput::End(reason) => self.finish(site, now, reason, 503),
+            CallInput::NothingThere => {
+                self.note(now, Line::Call("there is no such call".to_owned()));
+                self.go_on(site, now);
+            }
             CallInput::Reloaded => self.cancel_revoked(site, now),
             CallInput::Timeout => {}
         }
@@ -299,11 +308,12 @@ impl Call {
                 self.fork_timers(site, now);
             }
             Phase::Pausing { until } if *until <= now.mono => self.retry(site, now),
+            Phase::Parked(parked) if parked.until <= now.mono => self.park_over(site, now),
             Phase::Talking(talk) if talk.until <= now.mono => {
                 self.finish(site, now, EndReason::Limit, 480);
             }
             Phase::Talking(_) => self.sync_hold(site, now),
-            Phase::Routing | Phase::Pausing { .. } | Phase::Ending => {}
+            Phase::Routing | Phase::Pausing { .. } | Phase::Parked(_) | Phase::Ending => {}
         }
         if self.is_established() {
             self.session_timers(site, now);
@@ -319,6 +329,7 @@ impl Call {
                 Some(fork.min(confirm).min(self.ring_until))
             }
             Phase::Pausing { until } => Some(*until),
+            Phase::Parked(parked) => Some(parked.until),
             Phase::Talking(talk) => Some(
                 [Some(talk.until), self.caller.retry_at, talk.winner.retry_at]
                     .into_iter()

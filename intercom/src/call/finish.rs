@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use media_bridge::LegStats;
+use media_bridge::{LegId, LegStats};
 use sip_proxy::{ClientTx, Dialog, HeaderName, Message, Method, OutgoingRequest, OutgoingResponse};
 
 use super::branch::GIVEN_UP;
@@ -62,6 +62,8 @@ impl EndReason {
             EndReason::NoLease => "SIP;cause=503;text=\"No media port\"",
             EndReason::Revoked => "SIP;cause=403;text=\"Account revoked\"",
             EndReason::Shutdown => "SIP;cause=503;text=\"Server stops\"",
+            EndReason::Transferred => super::transfer::PASSED_ON,
+            EndReason::Refused => "SIP;cause=403;text=\"Refused\"",
         }
     }
 }
@@ -74,6 +76,7 @@ impl Call {
         }
         self.note_trace(now);
         self.note(now, Line::Call(format!("ended: {}", reason.words())));
+        self.unpark(site);
         let phase = std::mem::replace(&mut self.phase, Phase::Ending);
         self.progress.end = Some(reason);
         self.times.ended = Some(now.mono);
@@ -224,14 +227,19 @@ impl Call {
     }
 
     /// A worker's last word on a leg.
-    pub(crate) fn media_closed(&mut self, index: u16, stats: LegStats) {
+    pub(crate) fn media_closed(&mut self, index: u16, id: LegId, stats: LegStats) {
+        let transfer = self.transfer.as_deref_mut();
+        let left = transfer.map(|transfer| &mut transfer.leg);
         let last = self.progress.winner.as_deref_mut();
         let leg = [&mut self.caller]
             .into_iter()
             .chain(last)
+            .chain(left)
             .chain(&mut self.parted)
             .find(|leg| leg.index == index);
-        if let Some(media) = leg.and_then(|leg| leg.media.as_mut()) {
+        let media = leg.and_then(|leg| leg.media.as_mut());
+        // A leg whose media has moved hears of the old one too.
+        if let Some(media) = media.filter(|media| media.id == id) {
             media.stats = stats;
             media.opened = false;
         }

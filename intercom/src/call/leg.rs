@@ -49,6 +49,8 @@ pub(crate) struct OurReinvite {
     pub(crate) update: bool,
     /// It is sent for the session timer, and changes nothing.
     pub(crate) refresh: bool,
+    /// It tells the peer where its media has moved.
+    pub(crate) renews: bool,
 }
 
 /// Facts about a leg that fit in one word each.
@@ -60,6 +62,8 @@ pub(crate) struct LegFlags {
     pub(crate) told_hold: bool,
     /// BYE sent or received: the dialog is over.
     pub(crate) over: bool,
+    /// The media has moved to other sockets, which the peer must be told.
+    pub(crate) renew: bool,
     /// The dialog is by an INVITE of ours: its Call-ID too.
     pub(crate) uac: bool,
     /// The peer's latest `Allow` names UPDATE (RFC 3311 §5.1).

@@ -33,6 +33,11 @@ impl Call {
             .chain(transferer)
     }
 
+    /// Whether two sides talk, and both know.
+    pub(crate) fn is_talking(&self) -> bool {
+        matches!(self.phase, Phase::Talking(_)) && self.progress.final_status == Some(200)
+    }
+
     /// Whether the caller has been answered and the call is not over: its dialogs take requests.
     pub(crate) fn is_established(&self) -> bool {
         matches!(self.phase, Phase::Talking(_)) || self.transfer.is_some()
@@ -76,6 +81,25 @@ impl Call {
         earlies
             .any(|early| early.dialog.matches(message))
             .then_some((branch.leg.flow, branch.leg.party.user.as_str()))
+    }
+
+    /// Whose leg it is: of one in the call, or of one that rings.
+    pub(crate) fn party(&self, index: u16) -> Option<&Party> {
+        let branches = self.branches.iter().map(|branch| &branch.leg);
+        let mut legs = self.established().chain(branches);
+        legs.find(|leg| leg.index == index).map(|leg| &leg.party)
+    }
+
+    /// Whether it rings, from one of these doors or at one of these devices.
+    pub(crate) fn rings_for(&self, doors: &[String], devices: &[String]) -> bool {
+        let door = self.caller.party.door.as_ref();
+        let there = |device: &String| {
+            self.branches
+                .iter()
+                .any(|branch| branch.leg.party.device == *device && branch.is_live())
+        };
+        matches!(self.phase, Phase::Ringing(_))
+            && (door.is_some_and(|door| doors.contains(door)) || devices.iter().any(there))
     }
 
     /// Who a leg is, for the story.

@@ -34,9 +34,12 @@ mod leg;
 mod legs;
 mod offer;
 mod opening;
+mod park;
 mod refer;
 mod refresh;
+mod replaces;
 mod route;
+mod seat;
 mod talk;
 mod transfer;
 mod trunk;
@@ -47,7 +50,10 @@ use sip_proxy::endpoint::ClientTx;
 pub(crate) use call::{Arrival, Call, CallInput, is_sdp};
 pub(crate) use leg::Party;
 pub(crate) use offer::{ALLOW, SUPPORTED};
+pub(crate) use refer::{Attend, Referred};
+pub(crate) use replaces::{Found, Replaces};
 pub(crate) use route::unsupported_options;
+pub(crate) use seat::Place;
 
 /// Legs of one call are numbered within this many bits of a [`LegId`].
 const LEG_BITS: u32 = 12;

@@ -15,7 +15,7 @@ use crate::story::Line;
 pub(crate) const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, PRACK, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER, REFER";
 /// Extensions we understand (RFC 3261 §20.37).
-pub(crate) const SUPPORTED: &str = "100rel, timer, path, outbound, norefersub";
+pub(crate) const SUPPORTED: &str = "100rel, timer, path, outbound, norefersub, replaces";
 
 /// An SDP body.
 pub(crate) fn sdp(bytes: bytes::Bytes) -> Body {

@@ -2,12 +2,18 @@
 
 use sip_proxy::message::reason_phrase;
 use sip_proxy::uri::Scheme;
-use sip_proxy::{Body, HeaderName, Message, Method, NameAddr, OutgoingResponse, ServerTx, Uri};
+use sip_proxy::{
+    Body, Flow, HeaderName, Message, Method, NameAddr, OutgoingRequest, OutgoingResponse, ServerTx,
+    Uri,
+};
 
 use super::call::Call;
+use super::leg::Leg;
+use super::replaces::Replaces;
 use super::transfer::Whither;
 use crate::Now;
-use crate::site::Site;
+use crate::cdr::EndReason;
+use crate::site::{Effect, Site};
 use crate::story::Line;
 use dialplan::Step;
 
@@ -28,7 +34,25 @@ const SIPFRAG: &str = "message/sipfrag;version=2.0";
 /// What a Refer-To asks for.
 struct ReferTo {
     uri: Uri,
-    replaces: Option<String>,
+    replaces: Option<Replaces>,
+}
+
+/// A REFER that was received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referred {
+    /// Whose leg it came on.
+    pub(crate) index: u16,
+    pub(crate) tx: ServerTx,
+    pub(crate) told: Subscription,
+}
+
+/// A REFER with Replaces: an attended transfer.
+#[derive(Debug)]
+pub(crate) struct Attend {
+    /// The call it came in.
+    pub(crate) by: u64,
+    pub(crate) referred: Referred,
+    pub(crate) replaces: Replaces,
 }
 
 impl Call {
@@ -41,7 +65,6 @@ impl Call {
         tx: ServerTx,
         message: &Message,
     ) {
-        let name = self.party_name(index);
         let silent = message
             .header(&HeaderName::ReferSub)
             .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
@@ -50,34 +73,89 @@ impl Call {
             silent,
             last: 0,
         };
-        let verdict = self.judge_refer(site, now, index, message);
-        let whither = match verdict {
-            Ok(whither) => whither,
-            Err((status, why)) => {
-                self.note(now, Line::Call(format!("transfer refused: {why}")));
-                let response = OutgoingResponse::new(status);
-                return self.respond(site, now, name, tx, "REFER", response);
-            }
-        };
-        let mut response = OutgoingResponse::new(202);
-        if silent {
-            response = response.with_header(HeaderName::ReferSub, "false".to_owned());
+        let referred = Referred { index, tx, told };
+        match self.judge_refer(site, index, message) {
+            Ok(refer) => match refer.replaces {
+                Some(replaces) => {
+                    let by = self.number;
+                    let attend = Attend {
+                        by,
+                        referred,
+                        replaces,
+                    };
+                    site.effects.push_back(Effect::Attend(Box::new(attend)));
+                }
+                None => {
+                    let dial = refer.uri.user_unescaped().unwrap_or_default();
+                    self.transfer_to(site, now, referred, &dial);
+                }
+            },
+            Err((status, why)) => self.refuse_refer(site, now, referred, status, why),
         }
-        response.contact = self.peek(index).map(|leg| site.contact(&leg.flow));
-        self.respond(site, now, name.clone(), tx, "REFER", response);
-        self.note(now, Line::Call(format!("{name} transfers the call")));
-        self.max_forwards = self.max_forwards.saturating_sub(1);
-        self.transfer(site, now, index, whither, Some(told));
     }
 
-    /// Whereto a REFER leads, or why it does not.
+    /// A REFER that is not followed.
+    pub(crate) fn refuse_refer(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        referred: Referred,
+        status: u16,
+        why: &str,
+    ) {
+        self.note(now, Line::Call(format!("transfer refused: {why}")));
+        let name = self.party_name(referred.index);
+        let response = OutgoingResponse::new(status);
+        self.respond(site, now, name, referred.tx, "REFER", response);
+    }
+
+    /// 202: it is being done.
+    pub(crate) fn accept_refer(&mut self, site: &mut Site, now: Now, referred: Referred) {
+        let mut response = OutgoingResponse::new(202);
+        if referred.told.silent {
+            response = response.with_header(HeaderName::ReferSub, "false".to_owned());
+        }
+        response.contact = self.peek(referred.index).map(|leg| site.contact(&leg.flow));
+        let name = self.party_name(referred.index);
+        self.respond(site, now, name.clone(), referred.tx, "REFER", response);
+        self.note(now, Line::Call(format!("{name} transfers the call")));
+        self.max_forwards = self.max_forwards.saturating_sub(1);
+    }
+
+    /// The call goes to whatever the plan makes of `dial`, dialled by who transfers.
+    pub(crate) fn transfer_to(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        referred: Referred,
+        dial: &str,
+    ) {
+        let index = referred.index;
+        let why = if self.joins_doors(index, dial) {
+            "two doors have nothing to say to each other"
+        } else {
+            match self.dialled_by(site, now, index, dial) {
+                Some((run, step))
+                    if matches!(step, Step::Ring(_) | Step::Proxy { .. } | Step::Park { .. }) =>
+                {
+                    self.accept_refer(site, now, referred);
+                    let whither = Whither::Plan(run, step);
+                    return self.transfer(site, now, index, whither, Some(referred.told));
+                }
+                Some(_) => "the plan rings nobody for it",
+                None => "the plan has no route for it",
+            }
+        };
+        self.refuse_refer(site, now, referred, 603, why);
+    }
+
+    /// What a REFER asks for, or why it is refused.
     fn judge_refer(
         &self,
         site: &Site,
-        now: Now,
         index: u16,
         message: &Message,
-    ) -> Result<Whither, (u16, &'static str)> {
+    ) -> Result<ReferTo, (u16, &'static str)> {
         if let Some(refused) = self.transfer_refused(index) {
             return Err(refused);
         }
@@ -87,19 +165,21 @@ impl Call {
         if refer.uri.scheme() != Scheme::Tel && !site.is_ours(&refer.uri, &flow) {
             return Err((403, "the target is in a foreign domain"));
         }
-        if refer.replaces.is_some() {
-            return Err((603, "attended transfer is not served"));
-        }
-        let dial = refer.uri.user_unescaped().unwrap_or_default();
-        if self.joins_doors(index, &dial) {
-            return Err((603, "two doors have nothing to say to each other"));
-        }
-        match self.dialled_by(site, now, index, &dial) {
-            Some((run, step @ (Step::Ring(_) | Step::Proxy { .. }))) => {
-                Ok(Whither::Plan(run, step))
-            }
-            Some(_) => Err((603, "the plan rings nobody for it")),
-            None => Err((603, "the plan has no route for it")),
+        Ok(refer)
+    }
+
+    /// NOTIFY to a leg that leaves for another call's sake: it has been done.
+    pub(crate) fn notify_attended(&mut self, site: &mut Site, now: Now, referred: Referred) {
+        let tx = self.take_tx();
+        let mut told = referred.told;
+        let Some(leg) = self.leg(referred.index) else {
+            return;
+        };
+        let name = leg.party.device.clone();
+        if let Some((request, to)) = notify(site, leg, &mut told, 200) {
+            site.sip(sip_proxy::Input::Request { tx, request, to });
+            let what = "NOTIFY (200)".to_owned();
+            self.note(now, Line::Out { to: name, what });
         }
     }
 
@@ -109,44 +189,67 @@ impl Call {
         let Some(transfer) = self.transfer.as_deref_mut() else {
             return;
         };
-        let Some(told) = transfer.told.as_mut() else {
+        let Some(mut told) = transfer.told.take() else {
             return;
         };
-        let over = status >= 200;
-        if status <= told.last || transfer.leg.flags.over {
-            return;
+        let name = transfer.leg.party.device.clone();
+        let sent = notify(site, &mut transfer.leg, &mut told, status);
+        if status < 200 {
+            transfer.told = Some(told);
         }
-        told.last = status;
-        let (id, silent) = (told.id, told.silent);
-        if over {
-            transfer.told = None;
+        if let Some((request, to)) = sent {
+            site.sip(sip_proxy::Input::Request { tx, request, to });
+            let what = format!("NOTIFY ({status})");
+            self.note(now, Line::Out { to: name, what });
         }
-        if silent {
-            return;
-        }
-        let leg = &mut transfer.leg;
-        let Some(mut request) = leg.request(site, Method::Notify) else {
-            return;
-        };
-        let state = if over {
-            "terminated;reason=noresource".to_owned()
-        } else {
-            format!("active;expires={LASTS}")
-        };
-        request
-            .headers
-            .push((HeaderName::Event, format!("refer;id={id}")));
-        request.headers.push((HeaderName::SubscriptionState, state));
-        let text = format!("SIP/2.0 {status} {}\r\n", reason_phrase(status));
-        request.body = Some(Body {
-            content_type: SIPFRAG.to_owned(),
-            bytes: text.into(),
-        });
-        let (to, name) = (leg.flow, leg.party.device.clone());
-        site.sip(sip_proxy::Input::Request { tx, request, to });
-        let what = format!("NOTIFY ({status})");
-        self.note(now, Line::Out { to: name, what });
     }
+
+    /// An INVITE with Replaces (RFC 3891): whether it may is for the top machine to say, which knows all dialogs.
+    pub(crate) fn ask_to_replace(&mut self, site: &mut Site, now: Now, value: &str) {
+        match Replaces::parse(value) {
+            Some(replaces) => {
+                let by = self.number;
+                site.effects.push_back(Effect::Replace { by, replaces });
+            }
+            None => self.refuse_to_replace(site, now, 400, "Replaces is unreadable"),
+        }
+        self.settle(site, now);
+    }
+
+    /// The dialog is not replaced.
+    pub(crate) fn refuse_to_replace(&mut self, site: &mut Site, now: Now, status: u16, why: &str) {
+        self.note(now, Line::Call(format!("replaces nothing: {why}")));
+        self.refuse(site, now, OutgoingResponse::new(status));
+        self.finish(site, now, EndReason::Refused, status);
+    }
+}
+
+/// The NOTIFY with this status; `None` when nobody is to be told, or was told of it or what comes after it.
+fn notify(
+    site: &Site,
+    leg: &mut Leg,
+    told: &mut Subscription,
+    status: u16,
+) -> Option<(OutgoingRequest, Flow)> {
+    if status <= told.last || leg.flags.over || told.silent {
+        return None;
+    }
+    told.last = status;
+    let mut request = leg.request(site, Method::Notify)?;
+    let state = if status >= 200 {
+        "terminated;reason=noresource".to_owned()
+    } else {
+        format!("active;expires={LASTS}")
+    };
+    let event = format!("refer;id={}", told.id);
+    request.headers.push((HeaderName::Event, event));
+    request.headers.push((HeaderName::SubscriptionState, state));
+    let text = format!("SIP/2.0 {status} {}\r\n", reason_phrase(status));
+    request.body = Some(Body {
+        content_type: SIPFRAG.to_owned(),
+        bytes: text.into(),
+    });
+    Some((request, leg.flow))
 }
 
 /// The one Refer-To of a request, when it asks for an INVITE.
@@ -163,9 +266,9 @@ fn refer_to(message: &Message) -> Option<ReferTo> {
     if other {
         return None;
     }
-    let replaces = uri
-        .headers()
-        .find(|(name, _)| name.eq_ignore_ascii_case("Replaces"))
-        .map(|(_, value)| value.to_owned());
+    let replaces = match uri.header_unescaped("Replaces") {
+        Some(value) => Some(Replaces::parse(&value)?),
+        None => None,
+    };
     Some(ReferTo { uri, replaces })
 }

@@ -114,6 +114,7 @@ impl Call {
             cseq: request.cseq,
             update,
             refresh: true,
+            renews: false,
         });
         let to = leg.flow;
         site.sip(sip_proxy::Input::Request { tx, request, to });

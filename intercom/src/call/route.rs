@@ -10,7 +10,7 @@ use super::call::{Call, Phase};
 use super::fork::Fork;
 use crate::Now;
 use crate::cdr::EndReason;
-use crate::site::Site;
+use crate::site::{Effect, Site};
 use crate::story::Line;
 
 /// How long a `proxy` step's device rings.
@@ -66,6 +66,9 @@ impl Call {
             self.notice(site, line.clone());
             self.note(now, Line::Media(line));
         }
+        if let Some(value) = message.header(&HeaderName::Replaces) {
+            return self.ask_to_replace(site, now, value);
+        }
         let facts = CallFacts {
             caller: Site::caller(&self.caller.party),
             dial: self.dial.clone(),
@@ -119,6 +122,17 @@ impl Call {
                     None => self.unanswered(site, now, EndReason::NotAnswered, 480),
                 }
             }
+            Step::Pickup { .. } if self.transfer.is_some() => {
+                self.unanswered(site, now, EndReason::NotAnswered, 480);
+            }
+            Step::Pickup { doors, devices, .. } => site.effects.push_back(Effect::PickUp {
+                by: self.number,
+                doors,
+                devices,
+            }),
+            Step::Park {
+                slots, slot, for_, ..
+            } => self.park(site, now, slots, slot, for_),
             Step::Done => self.unanswered(site, now, EndReason::NotAnswered, 480),
         }
     }
@@ -199,6 +213,14 @@ impl Call {
     /// A ring step is through.
     pub(crate) fn next_step(&mut self, site: &mut Site, now: Now, outcome: RingOutcome) {
         self.note(now, Line::Call(format!("ring step: {outcome}")));
+        if self
+            .transfer
+            .as_deref()
+            .is_some_and(|transfer| transfer.recall)
+        {
+            // Not a step of the plan.
+            return self.unanswered(site, now, EndReason::NotAnswered, 480);
+        }
         let directory = Arc::clone(&site.directory);
         let facts = site.facts(now);
         self.phase = Phase::Routing;

@@ -20,7 +20,8 @@ use crate::unlock;
 #[derive(Debug)]
 pub(crate) struct Talk {
     pub(crate) winner: Leg,
-    pub(crate) winner_tx: ClientTx,
+    /// The INVITE of ours that it answered, if one did.
+    pub(crate) winner_tx: Option<ClientTx>,
     /// Longest duration.
     pub(crate) until: Instant,
     /// Name of the key map.
@@ -253,7 +254,7 @@ impl Call {
         let name = self.party_name(index);
         let tx = self.take_tx_later();
         let Some(leg) = self.leg(index) else { return };
-        if leg.flags.told_hold == hold {
+        if leg.flags.told_hold == hold && !leg.flags.renew {
             leg.retry_at = None;
             return;
         }
@@ -282,9 +283,11 @@ impl Call {
         leg.renew_timer(&site.config, &mut request);
         request.body = Some(sdp(offer));
         leg.flags.told_hold = hold;
+        let renews = std::mem::take(&mut leg.flags.renew);
         leg.retry_at = None;
         leg.ours = Some(OurReinvite {
             tx,
+            renews,
             cseq: request.cseq,
             update: false,
             refresh: false,
@@ -319,7 +322,7 @@ impl Call {
             return;
         }
         let index = match &self.phase {
-            Phase::Talking(talk) if talk.winner_tx == tx => {
+            Phase::Talking(talk) if talk.winner_tx == Some(tx) => {
                 // Another device behind the same contact answered too: its dialog is ACKed and ended.
                 if status < 300 {
                     self.ack_stray(site, tx, message);
@@ -386,9 +389,15 @@ impl Call {
                 if let Some(negotiation) = leg.negotiation() {
                     negotiation.rollback();
                 }
-                leg.flags.told_hold = !leg.flags.told_hold;
+                if ours.renews {
+                    leg.flags.renew = true;
+                } else {
+                    leg.flags.told_hold = !leg.flags.told_hold;
+                }
                 leg.retry_at = Some(now.mono + wait);
             }
+            // Its media has moved, and it will not follow.
+            _ if ours.renews => self.finish(site, now, EndReason::MediaRefused, 0),
             _ => {
                 // The peer will not have it: the change ends at our side.
                 if let Some(negotiation) = leg.negotiation() {
@@ -458,7 +467,7 @@ impl Call {
                 }
             }
             Event::DigitsSent { .. } => self.digits_sent(site),
-            Event::Closed { stats, .. } => self.media_closed(index, *stats),
+            Event::Closed { leg, stats } => self.media_closed(index, *leg, *stats),
             Event::PlayDone { .. } | Event::Stats { .. } => {}
         }
     }

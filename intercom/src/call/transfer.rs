@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dialplan::{CallFacts, Member, Preview, Ring, Run, SourceRef, Step, Target};
-use media_bridge::{Command, Tone};
+use media_bridge::Tone;
 use sip_proxy::{ClientTx, HeaderName, Message, Method};
 
 use super::branch::GIVEN_UP;
@@ -44,10 +44,12 @@ pub(crate) struct Transfer {
     /// The transferer was the call's caller side, and is again when it gets the call back.
     swapped: bool,
     /// Nobody took the call and the transferer has gone: its device is being rung.
-    recall: bool,
+    pub(crate) recall: bool,
+    /// It lies in a slot, or did.
+    pub(crate) parked: bool,
     /// The two talk on while the target rings.
     joined: bool,
-    winner_tx: ClientTx,
+    winner_tx: Option<ClientTx>,
     until: Instant,
     keys: String,
 }
@@ -92,13 +94,14 @@ impl Call {
             told,
             swapped,
             recall: false,
+            parked: false,
             joined,
             winner_tx,
             until,
             keys,
         }));
         if !joined {
-            self.let_wait(site);
+            self.let_wait(site, Tone::ringback());
         }
         self.notify_transfer(site, now, 100);
         self.ring_until = now.mono + site.config.limits.max_ringing;
@@ -114,20 +117,6 @@ impl Call {
         }
     }
 
-    /// Whoever waits hears that it rings.
-    pub(crate) fn let_wait(&mut self, site: &mut Site) {
-        let Some(media) = self.caller.media.as_ref().filter(|media| media.opened) else {
-            return;
-        };
-        let (worker, leg) = (media.lease.worker, media.id);
-        site.media(worker, Command::Part { leg });
-        let tone = Tone::Ringback {
-            country: media_bridge::tone::Country::default(),
-        };
-        let repeat = true;
-        site.media(worker, Command::Play { leg, tone, repeat });
-    }
-
     /// Why leg `index` may not transfer now.
     pub(crate) fn transfer_refused(&self, index: u16) -> Option<(u16, &'static str)> {
         let door = self.peek(index).is_none_or(|leg| leg.party.door.is_some());
@@ -135,7 +124,7 @@ impl Call {
             // Who stands at a door is let in, not connected onwards.
             return Some((403, "a door transfers nothing"));
         }
-        if !matches!(self.phase, Phase::Talking(_)) {
+        if !self.is_talking() {
             return Some((491, "the call is being transferred already"));
         }
         (self.transfers >= MAX_TRANSFERS || self.max_forwards <= 1)
@@ -239,6 +228,11 @@ impl Call {
             return self.give_back(site, now, *transfer);
         }
         let device = transfer.leg.party.device.clone();
+        if transfer.recall && std::mem::take(&mut transfer.parked) {
+            // Who parked it is not there: the plan says what comes after `park`.
+            self.transfer = Some(transfer);
+            return self.go_on(site, now);
+        }
         if transfer.recall {
             self.part_with(site, now, transfer.leg, reason.header());
             return self.finish(site, now, reason, status);
@@ -246,6 +240,7 @@ impl Call {
         self.note(now, Line::Call(format!("nobody took it: back to {device}")));
         transfer.recall = true;
         self.transfer = Some(transfer);
+        self.let_wait(site, Tone::ringback());
         self.ring_until = now.mono + site.config.limits.max_ringing;
         match self.recall_ring(device) {
             Some(ring) => self.ring(site, now, ring),
@@ -322,7 +317,7 @@ impl Call {
         transfer.leg.close_media(site);
         let was_joined = std::mem::take(&mut transfer.joined);
         if was_joined {
-            self.let_wait(site);
+            self.let_wait(site, Tone::ringback());
         }
         self.note(now, Line::Call("the transfer goes on".to_owned()));
         true

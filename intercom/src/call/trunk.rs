@@ -491,7 +491,7 @@ impl Call {
             return;
         };
         let leg = match &mut self.phase {
-            Phase::Talking(talk) if talk.winner_tx == hop.invite => &mut talk.winner,
+            Phase::Talking(talk) if talk.winner_tx == Some(hop.invite) => &mut talk.winner,
             // It is answered, and asked to confirm.
             _ => {
                 let mut branches = self.branches.iter_mut();

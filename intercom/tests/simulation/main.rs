@@ -17,6 +17,8 @@ mod early;
 mod flows;
 mod inspection;
 mod ladders;
+mod parking;
+mod pickups;
 mod races;
 mod refusals;
 mod session_timers;

@@ -427,7 +427,7 @@ fn a_refer_outside_a_call_makes_no_call() {
     let mut building = Building::ready(415);
     let to = ("Refer-To", "<sip:anna-app@elm.example>");
     building.act("desk-1", |ua, now| {
-        ua.plain(now, Method::Refer, "desk-2", &[to])
+        ua.plain(now, Method::Refer, "desk-2", &[to]);
     });
     building.run(SECOND);
     assert_eq!(last_answer(&building, "desk-1"), ("REFER".to_owned(), 403));

@@ -61,6 +61,7 @@ pub(crate) struct Building {
     next_lease: u64,
     pub(crate) leased: BTreeSet<LeaseId>,
     pub(crate) open_legs: BTreeMap<LegId, LeaseId>,
+    workers: BTreeMap<LegId, u16>,
     pub(crate) commands: Vec<Command>,
     pub(crate) records: Vec<Record>,
     committed: BTreeSet<String>,
@@ -269,6 +270,7 @@ impl Building {
             next_lease: 1,
             leased: BTreeSet::new(),
             open_legs: BTreeMap::new(),
+            workers: BTreeMap::new(),
             commands: Vec::new(),
             records: Vec::new(),
             committed: BTreeSet::new(),
@@ -412,7 +414,7 @@ impl Building {
                     self.later(delay, Happening::ToDevice(at, bytes.clone(), wire));
                 }
             }
-            Output::Media { command, .. } => self.media(command),
+            Output::Media { worker, command } => self.media(worker, command),
             Output::Record(record) => {
                 if let (true, Some(disk)) = (record.durable, self.disk) {
                     if record.entry.kind == Kind::Unlock
@@ -500,7 +502,8 @@ impl Building {
         }
     }
 
-    fn media(&mut self, command: Command) {
+    fn media(&mut self, worker: u16, command: Command) {
+        self.judge_worker(worker, &command);
         match &command {
             Command::Open { leg, config, .. } => {
                 let before = self.open_legs.insert(*leg, config.lease);
@@ -534,6 +537,29 @@ impl Building {
             _ => {}
         }
         self.commands.push(command);
+    }
+
+    /// Both legs of a pair are on one worker, and every word about a leg goes to its own.
+    fn judge_worker(&mut self, worker: u16, command: &Command) {
+        let legs = match command {
+            Command::Open { leg, .. } => {
+                self.workers.insert(*leg, worker);
+                return;
+            }
+            Command::Join { a, b } => vec![*a, *b],
+            Command::Update { leg, .. }
+            | Command::Part { leg }
+            | Command::Play { leg, .. }
+            | Command::Close { leg } => vec![*leg],
+            _ => return,
+        };
+        for leg in legs {
+            if self.workers.get(&leg) != Some(&worker) {
+                self.violations.push(format!(
+                    "worker {worker} is told {command:?}, which is elsewhere"
+                ));
+            }
+        }
     }
 
     /// The device a flow leads to, and by which connection.

@@ -72,6 +72,8 @@ pub(crate) struct Ua {
     /// Final responses to INVITEs that start a call, challenges left out.
     pub(crate) finals: Vec<u16>,
     pub(crate) provisionals: Vec<u16>,
+    /// A Replaces header for the latest early dialog of a call of ours.
+    pub(crate) early_dialog: Option<String>,
     /// Final responses to other requests: method, status.
     pub(crate) answers: Vec<(String, u16)>,
     pub(crate) responses: Vec<Message>,
@@ -164,6 +166,7 @@ impl Ua {
             log: Vec::new(),
             finals: Vec::new(),
             provisionals: Vec::new(),
+            early_dialog: None,
             answers: Vec::new(),
             responses: Vec::new(),
             seen: Vec::new(),
@@ -419,6 +422,10 @@ impl Ua {
         if status < 200 {
             if starts && status > 100 {
                 self.provisionals.push(status);
+                self.early_dialog = message.to_tag().map(|tag| {
+                    let from = message.from_tag().unwrap();
+                    format!("{};to-tag={tag};from-tag={from}", message.call_id())
+                });
                 self.provisional(now, tx, message);
             }
             return;
@@ -661,6 +668,38 @@ impl Ua {
         request.contact = Some(contact);
         edit(&mut request);
         self.send(now, request, 0, false);
+    }
+
+    /// A request in the call of that number, counted from the first.
+    pub(crate) fn within_nth(
+        &mut self,
+        now: Instant,
+        nth: usize,
+        method: Method,
+        edit: impl FnOnce(&mut OutgoingRequest),
+    ) {
+        let contact = self.contact();
+        let Some(dialog) = self
+            .calls
+            .get_mut(nth)
+            .and_then(|call| call.dialog.as_mut())
+        else {
+            return;
+        };
+        let mut request = dialog.request(method);
+        request.contact = Some(contact);
+        edit(&mut request);
+        self.send(now, request, 0, false);
+    }
+
+    /// A Replaces header that names the call of that number, as this device sees it.
+    pub(crate) fn replaces(&self, nth: usize) -> String {
+        let call = &self.calls[nth];
+        let dialog = call.dialog.as_ref().unwrap();
+        format!(
+            "{};to-tag={};from-tag={}",
+            dialog.call_id, dialog.remote_tag, dialog.local_tag
+        )
     }
 
     pub(crate) fn hang_up(&mut self, now: Instant) {
