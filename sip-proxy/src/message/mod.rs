@@ -9,6 +9,7 @@ mod inspect;
 mod lex;
 mod limits;
 mod method;
+mod multipart;
 mod name;
 mod name_addr;
 mod params;
