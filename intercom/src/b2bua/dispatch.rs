@@ -38,6 +38,7 @@ impl B2bua {
             sip_proxy::Output::Response { tx, message, flow } => match owner(tx) {
                 Some(Owner::Call(number)) => {
                     let number = self.moved.call_of(tx, number);
+                    let message = session_part(message);
                     self.run(now, number, CallInput::Response { tx, message, flow });
                 }
                 Some(Owner::Station) => self.station_answered(now, tx, &message, &flow),
@@ -76,6 +77,7 @@ impl B2bua {
             ours && (!answers || leg.flow.remote.ip() == flow.remote.ip())
         });
         if genuine {
+            let message = session_part(message);
             return self.run(now, number, CallInput::Ack { index, message });
         }
         self.counters.unknown_dialog += 1;
@@ -173,7 +175,10 @@ impl B2bua {
             (Some(action), Method::Info | Method::Message | Method::Invite) => {
                 self.buzz_in_call(now, tx, number, index, action);
             }
-            _ => self.run(now, number, CallInput::Request { index, tx, message }),
+            _ => {
+                let message = session_part(message);
+                self.run(now, number, CallInput::Request { index, tx, message });
+            }
         }
     }
 
@@ -196,6 +201,7 @@ impl B2bua {
         let number = self.next_call;
         self.next_call += 1;
         let device = party.device.clone();
+        let message = session_part(message);
         let first = message.clone();
         match Call::new(
             &mut self.site,
@@ -322,4 +328,9 @@ impl B2bua {
         // Messages between devices are the proxy's, which does not serve them yet.
         self.answer(tx, OutgoingResponse::new(403));
     }
+}
+
+/// A call reads SDP alone: what a multipart body has beside it (RFC 5621) is left aside.
+fn session_part(message: Message) -> Message {
+    message.reduced_to("application/sdp").unwrap_or(message)
 }

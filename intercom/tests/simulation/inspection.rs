@@ -5,6 +5,7 @@ use std::time::Duration;
 use sip_proxy::{Body, HeaderName, Message, Method, OutgoingRequest};
 
 use crate::building::Building;
+use crate::building::ua::Policy;
 
 /// The final answer to a request of the guest's, made as `change` says.
 fn answered(seed: u64, change: impl FnOnce(&mut OutgoingRequest)) -> Message {
@@ -134,4 +135,27 @@ fn an_invite_that_accepts_no_session_description_is_406() {
             .push((HeaderName::Accept, "text/nobodyKnowsThis".into()));
     });
     assert_eq!(response.status(), Some(406));
+}
+
+#[test]
+fn an_offer_within_a_multipart_body_rings_like_any_other() {
+    let mut building = Building::ready(709);
+    building.ua("desk-1").policy = Policy::Ring;
+    let sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+    let parts = format!(
+        "--b\r\nContent-Type: application/x-door\r\n\r\n1\r\n--b\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b--\r\n"
+    );
+    building.act("guest-phone", |ua, now| {
+        ua.raw(now, |request| {
+            request.method = Method::Invite;
+            request.uri = "sip:desk-1@elm.example".to_owned();
+            request.body = Some(Body {
+                content_type: "multipart/mixed;boundary=b".to_owned(),
+                bytes: parts.into(),
+            });
+        });
+    });
+    building.run(Duration::from_secs(1));
+    assert_eq!(building.find("desk-1").seen.len(), 1);
+    building.run(Duration::from_secs(120));
 }
