@@ -21,6 +21,7 @@
 pub mod dialog;
 pub mod digest;
 pub mod endpoint;
+pub mod event;
 pub mod gruu;
 pub mod locate;
 pub mod location;
