@@ -30,6 +30,7 @@ fn flow() -> Flow {
     }
 }
 
+#[allow(clippy::unwrap_used, reason = "a fixture")]
 fn message(text: String) -> Message {
     Message::parse(Bytes::from(text), &Limits::default()).unwrap()
 }
