@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod events;
 mod resolve;
 mod resolved;
 mod secret;
@@ -22,6 +23,7 @@ mod written;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Errors};
+pub use events::{Events, Qualify};
 pub use resolved::{
     Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock,
 };

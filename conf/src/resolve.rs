@@ -66,6 +66,8 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
             ),
         },
         trace: check.trace(&written.trace),
+        events: check.events(&written.events),
+        qualify: check.qualify(&written.qualify),
         trusted: check.trusted(&written.trusted),
         doors: written
             .door

@@ -39,6 +39,10 @@ pub struct Resolved {
     pub audit: Audit,
     /// SIP messages kept and exported.
     pub trace: crate::trace::Trace,
+    /// Subscriptions and publications.
+    pub events: crate::events::Events,
+    /// Who is asked whether it is there.
+    pub qualify: crate::events::Qualify,
     /// Sources that speak for an account without digest (stations that cannot register), by address.
     pub trusted: BTreeMap<IpAddr, String>,
     /// Station connections by door name.

@@ -31,6 +31,8 @@ pub(crate) struct File {
     pub(crate) unlock: Unlock,
     pub(crate) audit: Audit,
     pub(crate) trace: crate::trace::WrittenTrace,
+    pub(crate) events: crate::events::WrittenEvents,
+    pub(crate) qualify: crate::events::WrittenQualify,
     pub(crate) trusted: Vec<Spanned<Trusted>>,
     pub(crate) door: BTreeMap<String, Spanned<Door>>,
 }

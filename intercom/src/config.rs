@@ -105,6 +105,37 @@ impl Default for RegistrationLimits {
     }
 }
 
+/// Bounds and times of subscriptions and publications.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventLimits {
+    /// Of subscriptions (RFC 6665).
+    pub notifier: sip_proxy::event::NotifierConfig,
+    /// Of published presence (RFC 3903).
+    pub publications: sip_proxy::event::PublicationConfig,
+}
+
+/// Who is asked by OPTIONS whether it is there, and how often. A station profile may say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct QualifyConfig {
+    /// Stations at doors; `None`: not asked.
+    pub doors: Option<Duration>,
+    /// Other devices.
+    pub devices: Option<Duration>,
+    /// A longer round trip, twice in a row, is `lagging`.
+    pub lag: Duration,
+}
+
+impl Default for QualifyConfig {
+    /// Nobody is asked.
+    fn default() -> Self {
+        QualifyConfig {
+            doors: None,
+            devices: None,
+            lag: Duration::from_millis(500),
+        }
+    }
+}
+
 /// Everything the [`crate::B2bua`] is told at start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -141,6 +172,10 @@ pub struct Config {
     pub session: sip_proxy::SessionPolicy,
     /// Registration limits.
     pub registration: RegistrationLimits,
+    /// Limits of subscriptions and publications.
+    pub events: EventLimits,
+    /// Who is asked whether it is there.
+    pub qualify: QualifyConfig,
     /// Station profiles by name.
     pub profiles: BTreeMap<String, Arc<StationProfile>>,
     /// The transaction layer's settings.
@@ -175,6 +210,8 @@ impl Default for Config {
             limits: CallLimits::default(),
             session: sip_proxy::SessionPolicy::default(),
             registration: RegistrationLimits::default(),
+            events: EventLimits::default(),
+            qualify: QualifyConfig::default(),
             profiles: BTreeMap::new(),
             endpoint: sip_proxy::EndpointConfig::default(),
             media_workers: 1,

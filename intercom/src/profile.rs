@@ -38,6 +38,18 @@ pub struct AutoAnswer {
     pub headers: Vec<(String, String)>,
 }
 
+/// Whether a device is asked by OPTIONS if it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Qualified {
+    /// As [`crate::config::QualifyConfig`] says for doors and for others.
+    #[default]
+    AsConfigured,
+    /// This often.
+    Every(Duration),
+    /// Never: it does not take OPTIONS well.
+    Never,
+}
+
 /// What signalling needs of a station or phone profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StationProfile {
@@ -59,6 +71,8 @@ pub struct StationProfile {
     pub auto_answer: AutoAnswer,
     /// It speaks UDP and nothing else: a request too long for one datagram is sent as one all the same.
     pub datagrams_only: bool,
+    /// Whether it is asked if it is there.
+    pub qualify: Qualified,
 }
 
 impl Default for StationProfile {
@@ -74,6 +88,7 @@ impl Default for StationProfile {
             early_media: false,
             auto_answer: AutoAnswer::default(),
             datagrams_only: false,
+            qualify: Qualified::default(),
         }
     }
 }
@@ -139,6 +154,8 @@ pub struct StationOut {
     pub digits: DigitsOut,
     /// `Action: buzz`.
     pub buzz: BuzzOut,
+    /// What its MESSAGEs mean: a phrase found in the body, in any case, and our word for it (`tamper`).
+    pub message_events: Vec<(String, String)>,
 }
 
 /// A password towards a station. Debug prints `***`; overwritten when dropped.

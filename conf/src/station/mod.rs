@@ -27,6 +27,8 @@ pub struct Profile {
     pub unlock: Unlock,
     /// What it does by itself during a call.
     pub in_call: InCall,
+    /// What its MESSAGEs mean: a phrase looked for in the body, in any case, and the event's name.
+    pub message_events: Vec<(String, String)>,
 }
 
 /// What a station's SIP side can.
@@ -50,6 +52,8 @@ pub struct Sip {
     pub call_limit: Option<Duration>,
     /// Header lines that make it answer by itself, name and value.
     pub auto_answer: Vec<(String, String)>,
+    /// How often it is asked by OPTIONS whether it is there; `None`: as `[qualify]` says, `Some(None)`: never.
+    pub qualify: Option<Option<Duration>>,
 }
 
 /// A way digits travel.

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::{BuzzUnlock, DtmfMethod, DtmfOut, HttpAuth, HttpUnlock, InCall, Profile, Sip, Unlock};
 use crate::error::{Error, Errors, Source};
+use crate::events::Every;
 use crate::written::{self, Span, Written, nearest};
 
 #[derive(serde::Deserialize)]
@@ -23,6 +24,8 @@ struct File {
     unlock: WrittenUnlock,
     #[serde(default)]
     in_call: WrittenInCall,
+    #[serde(default)]
+    message_events: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -37,6 +40,7 @@ struct WrittenSip {
     ring_limit: Written<Span>,
     call_limit: Written<Span>,
     auto_answer: Vec<Spanned<String>>,
+    qualify: Written<Every>,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
@@ -167,6 +171,7 @@ pub(crate) fn read(file: &Path, text: &str) -> Result<Profile, Errors> {
             buzz: written.unlock.action_buzz.map(|buzz| check.buzz(&buzz)),
         },
         in_call: check.in_call(written.in_call),
+        message_events: check.message_events(written.message_events),
     };
     if check.errors.is_empty() {
         Ok(profile)
@@ -283,7 +288,42 @@ impl Check<'_> {
             ring_limit: optional(&written.ring_limit),
             call_limit: optional(&written.call_limit),
             auto_answer,
+            qualify: self.qualify(&written.qualify),
         }
+    }
+
+    fn qualify(&mut self, written: &Written<Every>) -> Option<Option<Duration>> {
+        let written = written.as_ref()?;
+        let every = *written.get_ref();
+        if !every.is_sensible() {
+            let hint = format!("write {:?} to {:?}, or \"off\"", Every::LEAST, Every::MOST);
+            self.fault(&written.span(), "sip.qualify", "out of range", hint);
+        }
+        Some(every.0)
+    }
+
+    fn message_events(
+        &mut self,
+        written: BTreeMap<Spanned<String>, Spanned<String>>,
+    ) -> Vec<(String, String)> {
+        let mut events = Vec::new();
+        for (phrase, name) in written {
+            if phrase.get_ref().trim().is_empty() {
+                let hint = "write what the message holds: \"ALERT=tamper\"";
+                self.fault(
+                    &phrase.span(),
+                    "message-events",
+                    "an empty phrase is in every message",
+                    hint,
+                );
+            }
+            if !crate::resolve::is_name(name.get_ref()) {
+                let hint = "use letters, digits and `-`: \"tamper\"";
+                self.fault(&name.span(), "message-events", "not a name", hint);
+            }
+            events.push((phrase.into_inner(), name.into_inner()));
+        }
+        events
     }
 
     fn codec(&mut self, name: &Spanned<String>) -> Option<Codec> {

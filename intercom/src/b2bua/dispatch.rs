@@ -4,10 +4,10 @@ use dialplan::{CallFacts, Priority};
 use sip_proxy::uri::Scheme;
 use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 
-use super::{B2bua, Notice, Output, inspection};
+use super::{B2bua, Output, inspection};
 use crate::Now;
 use crate::buzz;
-use crate::call::{ALLOW, Arrival, Call, CallInput, Party, SUPPORTED, parse_tag};
+use crate::call::{ALLOW, Arrival, Call, CallInput, Party, parse_tag};
 use crate::site::Site;
 use crate::transactions::{Owner, owner};
 
@@ -42,7 +42,11 @@ impl B2bua {
                     self.run(now, number, CallInput::Response { tx, message, flow });
                 }
                 Some(Owner::Station) => self.station_answered(now, tx, &message, &flow),
-                Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
+                Some(Owner::Notify) => self.notify_answered(now, tx, &message),
+                Some(Owner::Qualify) => {
+                    self.qualify_answered(now, tx, message.status().unwrap_or(0));
+                }
+                Some(Owner::Proxy) | None => {}
             },
             sip_proxy::Output::Failed { tx, cause } => match owner(tx) {
                 Some(Owner::Call(number)) => {
@@ -50,7 +54,9 @@ impl B2bua {
                     self.run(now, number, CallInput::Failed { tx, cause });
                 }
                 Some(Owner::Station) => self.station_failed(now, tx),
-                Some(Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
+                Some(Owner::Notify) => self.notify_failed(now, tx),
+                Some(Owner::Qualify) => self.qualify_failed(now, tx),
+                Some(Owner::Proxy) | None => {}
             },
         }
     }
@@ -113,15 +119,11 @@ impl B2bua {
             Method::Register => self.register(now, tx, &message, flow),
             Method::Invite => self.invite(now, tx, message, flow),
             Method::Message => self.message(now, tx, &message, flow),
-            Method::Options => {
-                let response = OutgoingResponse::new(200)
-                    .with_header(HeaderName::Allow, ALLOW)
-                    .with_header(HeaderName::Supported, SUPPORTED)
-                    .with_header(HeaderName::Accept, "application/sdp");
-                self.answer(tx, response);
-            }
             // A transfer is of a call: nobody is made to call somebody out of the blue.
             Method::Refer => self.answer(tx, OutgoingResponse::new(403)),
+            Method::Options => self.options(tx),
+            Method::Subscribe => self.subscribe(now, tx, &message, flow),
+            Method::Publish => self.publish(now, tx, &message, flow),
             Method::Bye | Method::Info | Method::Update | Method::Prack => {
                 self.counters.unknown_dialog += 1;
                 self.answer(tx, OutgoingResponse::new(481));
@@ -141,6 +143,9 @@ impl B2bua {
     /// A request in a dialog. Ours name their call in the To tag; anything else is no dialog we hold, and a To tag
     /// alone opens nothing.
     fn in_dialog(&mut self, now: Now, tx: ServerTx, message: Message, flow: Flow) {
+        if *message.method() == Method::Subscribe && self.resubscribe(now, tx, &message, flow) {
+            return;
+        }
         let found = message
             .to_tag()
             .and_then(parse_tag)
@@ -238,7 +243,12 @@ impl B2bua {
     }
 
     /// Whom a request is for, when it is for this site.
-    fn dialled(&mut self, tx: ServerTx, message: &Message, flow: &Flow) -> Option<String> {
+    pub(super) fn dialled(
+        &mut self,
+        tx: ServerTx,
+        message: &Message,
+        flow: &Flow,
+    ) -> Option<String> {
         let Ok(uri) = message.request_uri() else {
             self.answer(tx, OutgoingResponse::new(400));
             return None;
@@ -312,18 +322,16 @@ impl B2bua {
         let Some(party) = self.authenticate(now, tx, message, &flow, action.is_some()) else {
             return;
         };
+        if action.is_none()
+            && let Some(door) = party.door.clone()
+        {
+            return self.station_message(now, tx, message, &party, &door);
+        }
         let Some(dial) = self.dialled(tx, message, &flow) else {
             return;
         };
         if let Some(action) = action {
             return self.buzz_outside(now, tx, message, &flow, &party, &dial, action);
-        }
-        if party.door.is_some() {
-            // Stations report alarms so and take anything but 200 for a broken server.
-            let text = format!("message from the station of {}", party.device);
-            self.queue
-                .push_back(Output::Notice(Notice { call: None, text }));
-            return self.answer(tx, OutgoingResponse::new(200));
         }
         // Messages between devices are the proxy's, which does not serve them yet.
         self.answer(tx, OutgoingResponse::new(403));

@@ -14,6 +14,8 @@ use sip_proxy::{Binding, BindingChange, ConnectionId, Flow, Transport};
 use crate::accounts::Accounts;
 use crate::audit::{Record, RecordId};
 use crate::cdr::Cdr;
+use crate::event::Waiting;
+use crate::happening::SiteEvent;
 use crate::ladder::{Heard, Ladder};
 use crate::lease::Want;
 use crate::profile::Stations;
@@ -89,6 +91,13 @@ pub enum Input {
     },
     /// Bindings from the store, at start.
     Restore(Vec<(String, Binding)>),
+    /// Messages wait in the box of an account, or no more do; phones that watch it light their lamps (RFC 3842).
+    MessagesWaiting {
+        /// Whose box.
+        account: String,
+        /// What is in it.
+        waiting: Waiting,
+    },
     /// Whether somebody listens to all messages ([`Output::Heard`]). Nobody does at start.
     Tap(bool),
     /// Take no new calls; those in progress go on.
@@ -146,6 +155,8 @@ pub enum Output {
     Heard(Box<Heard>),
     /// A line for the log.
     Notice(Notice),
+    /// Something happened that is neither a call nor an unlock: to be logged, counted and passed on.
+    Event(Box<SiteEvent>),
     /// More leases are wanted.
     WantLeases(Want),
     /// A lease that was never opened.
@@ -181,6 +192,11 @@ impl fmt::Debug for Input {
             Input::Trunks(trunks) => f.debug_tuple("Trunks").field(&trunks.len()).finish(),
             Input::Resolved { question, .. } => f.debug_tuple("Resolved").field(question).finish(),
             Input::Restore(bindings) => f.debug_tuple("Restore").field(&bindings.len()).finish(),
+            Input::MessagesWaiting { account, waiting } => f
+                .debug_struct("MessagesWaiting")
+                .field("account", account)
+                .field("waiting", waiting)
+                .finish(),
             Input::Tap(on) => f.debug_tuple("Tap").field(on).finish(),
             Input::Drain => f.write_str("Drain"),
             Input::Shutdown => f.write_str("Shutdown"),
@@ -217,6 +233,7 @@ impl fmt::Debug for Output {
             Output::Ladder(ladder) => f.debug_tuple("Ladder").field(ladder).finish(),
             Output::Heard(heard) => f.debug_tuple("Heard").field(heard).finish(),
             Output::Notice(notice) => f.debug_tuple("Notice").field(notice).finish(),
+            Output::Event(event) => f.debug_tuple("Event").field(&event.kind()).finish(),
             Output::WantLeases(want) => f.debug_tuple("WantLeases").field(want).finish(),
             Output::ReturnLease(lease) => f.debug_tuple("ReturnLease").field(lease).finish(),
         }

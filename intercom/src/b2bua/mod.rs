@@ -3,6 +3,7 @@
 mod authentication;
 mod buzz;
 mod dispatch;
+mod events;
 mod handover;
 mod heard;
 mod inspection;
@@ -41,6 +42,7 @@ use crate::story::{Line, Story};
 use crate::transactions::{Owner, Serials};
 use crate::unlock::{self, Unlocks};
 
+pub use events::{EventCounters, Reading};
 pub use interface::{Counters, Input, Notice, Output, Outputs};
 
 /// Requests remembered that must not be repeated; the oldest is forgotten first.
@@ -84,6 +86,10 @@ pub struct B2bua {
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
     penalties: Penalties,
+    events: events::Events,
+    qualify: events::Qualify,
+    /// Alarms of stations written to the log in the current minute.
+    station_records: events::StationRecords,
     ladders: Ladders,
     /// Somebody listens to all messages.
     tapped: bool,
@@ -155,6 +161,9 @@ impl B2bua {
             station_realms: BTreeMap::new(),
             auth_records: (None, 0),
             penalties: Penalties::default(),
+            events: events::Events::new(&config.events),
+            qualify: events::Qualify::new(config.qualify),
+            station_records: events::StationRecords::default(),
             ladders: Ladders::new(config.ladder_octets),
             tapped: false,
             draining: false,
@@ -240,6 +249,7 @@ impl B2bua {
                 for (aor, binding) in bindings {
                     self.site.location.restore(&aor, binding);
                 }
+                self.qualify_all(now);
             }
             Input::Stations(stations) => self.set_stations(*stations),
             Input::Trunks(trunks) => self.site.config.trunks = trunks,
@@ -247,6 +257,9 @@ impl B2bua {
                 self.resolved(now, question, answer);
             }
             Input::Tap(on) => self.tapped = on,
+            Input::MessagesWaiting { account, waiting } => {
+                self.messages_waiting(now, account, waiting);
+            }
             Input::Drain => self.draining = true,
             Input::Shutdown => {
                 self.draining = true;
@@ -254,9 +267,11 @@ impl B2bua {
                 for number in numbers {
                     self.run(now, number, CallInput::End(EndReason::Shutdown));
                 }
+                self.end_subscriptions(now);
             }
         }
         self.perform(now);
+        self.tell_watchers(now);
         self.name_heard();
         for want in self.site.leases.wants() {
             self.queue.push_back(Output::WantLeases(want));
@@ -275,6 +290,8 @@ impl B2bua {
             self.unlocks.next_timeout(),
             self.site.location.next_timeout(),
             self.site.locator.next_timeout(),
+            self.events.next_timeout(),
+            self.qualify.next_timeout(),
         ];
         others.into_iter().chain([calls]).flatten().min()
     }
@@ -359,8 +376,10 @@ impl B2bua {
             .is_some_and(|at| at <= now.mono)
         {
             let changes = self.site.location.expire(now.mono);
-            self.bindings_changed(changes);
+            self.bindings_changed(now, changes);
         }
+        self.events_timeout(now);
+        self.qualify_timeout(now);
     }
 
     fn media(&mut self, now: Now, event: Event) {
@@ -382,7 +401,8 @@ impl B2bua {
         self.site.pool.closed(connection);
         self.feed(now, sip_proxy::Input::ConnectionClosed { connection });
         let changes = self.site.location.connection_closed(connection);
-        self.bindings_changed(changes);
+        self.events_connection_closed(connection);
+        self.bindings_changed(now, changes);
         let gone: Vec<u64> = self
             .ringing
             .iter()
@@ -424,9 +444,11 @@ impl B2bua {
                 .unwrap_or_default();
             if self.site.party(user).is_none() {
                 let changes = self.site.location.revoke(&aor);
-                self.bindings_changed(changes);
+                self.bindings_changed(now, changes);
             }
         }
+        self.judge_watchers(now);
+        self.qualify_all(now);
         let cut: Vec<u64> = self
             .calls
             .iter()
@@ -445,22 +467,13 @@ impl B2bua {
         }
     }
 
-    /// The door an address-of-record stands at.
-    fn door_of(&self, aor: &str) -> Option<String> {
-        let user = aor.strip_prefix("sip:")?.split('@').next()?;
-        self.site.party(user)?.door
-    }
-
-    fn bindings_changed(&mut self, changes: Vec<BindingChange>) {
+    fn bindings_changed(&mut self, now: Now, changes: Vec<BindingChange>) {
         for change in &changes {
-            if let BindingChange::Moved { aor, .. } = change
-                && let Some(door) = self.door_of(aor)
-            {
-                let text = format!("the station of {door} registered from a new address");
-                self.queue
-                    .push_back(Output::Notice(Notice { call: None, text }));
+            if let BindingChange::Moved { aor, .. } = change {
+                self.binding_moved(now, aor);
             }
         }
+        self.watch_bindings(now, &changes);
         if !changes.is_empty() {
             self.queue.push_back(Output::Bindings(changes));
         }
@@ -487,6 +500,7 @@ impl B2bua {
 
     /// Books a call's deadline and state after it ran; forgets it when nothing of it is left.
     fn after(&mut self, number: u64) {
+        self.watch_call(number);
         if let Some(at) = self.wake_of.remove(&number) {
             self.wakes.remove(&(at, number));
         }
@@ -507,6 +521,7 @@ impl B2bua {
         if call.is_over() {
             self.ringing.remove(&number);
             if let Some(call) = self.calls.remove(&number) {
+                self.watch_call(number);
                 self.invites.remove(&call.caller_tx);
                 self.moved.forget(number);
                 self.end_ladder(number, call.times.answered.is_some());

@@ -38,7 +38,7 @@ impl B2bua {
                 BindingChange::Added { .. } | BindingChange::Moved { .. }
             )
         });
-        self.bindings_changed(registered.changes);
+        self.bindings_changed(now, registered.changes);
         if joins {
             let ringing: Vec<u64> = self.ringing.iter().copied().collect();
             for number in ringing {

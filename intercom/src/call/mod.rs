@@ -14,6 +14,7 @@
 //!     refresh.rs  session timers
 //!     driving.rs a code sent to the station on the door's leg
 //!     finish.rs   BYE, CANCEL, CDR
+//!   watched.rs  what watchers of its devices see
 //!   leg.rs     a dialog and its media;  offer.rs  what an INVITE of ours says
 //! ```
 
@@ -43,6 +44,7 @@ mod seat;
 mod talk;
 mod transfer;
 mod trunk;
+mod watched;
 
 use media_bridge::LegId;
 use sip_proxy::endpoint::ClientTx;
@@ -54,6 +56,7 @@ pub(crate) use refer::{Attend, Referred};
 pub(crate) use replaces::{Found, Replaces};
 pub(crate) use route::unsupported_options;
 pub(crate) use seat::Place;
+pub(crate) use watched::Watched;
 
 /// Legs of one call are numbered within this many bits of a [`LegId`].
 const LEG_BITS: u32 = 12;

@@ -12,8 +12,8 @@ use crate::site::{Site, Target};
 use crate::story::Line;
 
 /// Methods we serve (RFC 3261 §20.5).
-pub(crate) const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, PRACK, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER, REFER";
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, PRACK, OPTIONS, INFO, MESSAGE, UPDATE, REGISTER, REFER, SUBSCRIBE, \
+     PUBLISH";
 /// Extensions we understand (RFC 3261 §20.37).
 pub(crate) const SUPPORTED: &str = "100rel, timer, path, outbound, norefersub, replaces";
 

@@ -85,7 +85,8 @@ impl Call {
             .find(|branch| branch.leg.index == index);
         if let Some(branch) = branch {
             // Our own tag cannot be guessed; the peer's may be that of any of its early dialogs.
-            let same = branch.request.call_id == call_id && branch.leg.local_tag == ours;
+            let same = branch.request.call_id == call_id && branch.leg.local_tag == ours
+                || self.is_shown_as(&branch.leg, call_id, ours, theirs);
             let rings = branch.is_live() && matches!(self.phase, Phase::Ringing(_));
             return same.then_some(if rings {
                 Found::Early(index)
@@ -95,7 +96,10 @@ impl Call {
         }
         let leg = self.peek(index)?;
         let dialog = leg.dialog.as_ref()?;
-        if dialog.call_id != call_id || dialog.local_tag != ours || dialog.remote_tag != theirs {
+        let shown = self.is_shown_as(leg, call_id, ours, theirs);
+        let same =
+            dialog.call_id == call_id && dialog.local_tag == ours && dialog.remote_tag == theirs;
+        if !shown && !same {
             return None;
         }
         let here = self.established().any(|leg| leg.index == index);
@@ -103,6 +107,11 @@ impl Call {
             Phase::Talking(_) if here && !leg.flags.over => Found::Confirmed(index),
             Phase::Ending => Found::Gone,
             _ if !here || leg.flags.over => Found::Gone,
+            // Who watches the caller's lamp and presses its key means the call that rings for it.
+            Phase::Ringing(_) if shown => {
+                let rings = self.branches.iter().find(|branch| branch.is_live());
+                rings.map_or(Found::Waiting, |branch| Found::Early(branch.leg.index))
+            }
             _ => Found::Waiting,
         })
     }

@@ -8,6 +8,7 @@
     reason = "tests, their scaffolding included"
 )]
 
+mod blf;
 mod bridged;
 mod building;
 mod buzzes;
@@ -17,11 +18,14 @@ mod early;
 mod flows;
 mod inspection;
 mod ladders;
+mod messages;
 mod parking;
 mod pickups;
+mod qualify;
 mod races;
 mod refusals;
 mod session_timers;
+mod subscriptions;
 mod talks;
 mod transfers;
 mod trunks;

@@ -103,7 +103,7 @@ fn unknown_dialogs_methods_and_foreign_domains_are_refused() {
             403,
         ),
         (
-            Method::Subscribe,
+            Method::Notify,
             "<sip:desk-1@elm.example>",
             "sip:desk-1@elm.example",
             405,

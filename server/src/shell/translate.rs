@@ -9,10 +9,11 @@ use conf::station::{DtmfMethod as Written, Profile};
 use intercom::StationProfile;
 use intercom::config::{CallLimits, Listener, RegistrationLimits, TrustedPeer};
 use intercom::profile::{
-    AutoAnswer, BuzzBy, BuzzOut, DigitsOut, DtmfMethod, Password, Reinvite, StationLogin,
-    StationOut, Stations,
+    AutoAnswer, BuzzBy, BuzzOut, DigitsOut, DtmfMethod, Password, Qualified, Reinvite,
+    StationLogin, StationOut, Stations,
 };
 use media_bridge::Pacing;
+use sip_proxy::event::{NotifierConfig, Pace, PublicationConfig};
 use sip_proxy::{EndpointConfig, Flow, Limits, SessionPolicy, Timers};
 
 use super::house::Bound;
@@ -60,6 +61,12 @@ pub(super) fn intercom(
         nonce_life: conf.sip.nonce_life,
         gruu_key: None,
         digest: conf.sip.digest.clone(),
+        events: events(&conf.events),
+        qualify: intercom::config::QualifyConfig {
+            doors: conf.qualify.doors,
+            devices: conf.qualify.devices,
+            lag: conf.qualify.lag,
+        },
         unlock: intercom::unlock::Config {
             chain_timeout: conf.unlock.intent_life,
             per_door_per_minute: conf.unlock.per_minute as usize,
@@ -146,6 +153,30 @@ fn contact(bound: &[Bound], account: &str, remote: SocketAddr) -> Option<(String
     Some((format!("sip:{account}@{remote}"), flow))
 }
 
+/// Limits of subscriptions and publications.
+fn events(written: &conf::Events) -> intercom::config::EventLimits {
+    let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    let (min_expires, max_expires) = (seconds(written.min), seconds(written.max));
+    intercom::config::EventLimits {
+        notifier: NotifierConfig {
+            max: written.subscriptions,
+            max_per_watcher: written.per_account,
+            min_expires,
+            max_expires,
+            pace: Pace {
+                interval: written.interval,
+                ..Pace::default()
+            },
+        },
+        publications: PublicationConfig {
+            max: written.publications,
+            min_expires,
+            max_expires,
+            ..PublicationConfig::default()
+        },
+    }
+}
+
 fn profile(written: &Profile) -> StationProfile {
     StationProfile {
         name: written.name.clone(),
@@ -165,6 +196,11 @@ fn profile(written: &Profile) -> StationProfile {
         early_media: written.sip.early_media,
         auto_answer: AutoAnswer {
             headers: written.sip.auto_answer.clone(),
+        },
+        qualify: match written.sip.qualify {
+            None => Qualified::AsConfigured,
+            Some(None) => Qualified::Never,
+            Some(Some(time)) => Qualified::Every(time),
         },
         datagrams_only: written.sip.transports.iter().all(|t| t == "udp"),
     }
@@ -230,6 +266,7 @@ fn station(written: &Profile) -> StationOut {
     StationOut {
         digits,
         buzz: buzz.unwrap_or_default(),
+        message_events: written.message_events.clone(),
     }
 }
 

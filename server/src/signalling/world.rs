@@ -35,6 +35,8 @@ pub(super) struct World {
     behind: VecDeque<Behind>,
     pub(super) counters: Counters,
     pub(super) unlocks: Unlocks,
+    /// Events of the site by kind. Bounded: the kinds are few.
+    pub(super) events: BTreeMap<&'static str, u64>,
 }
 
 /// Unlocks by what the log says of them. Bounded: the words are the log's own few.
@@ -98,6 +100,7 @@ impl World {
             behind: VecDeque::new(),
             counters: Counters::default(),
             unlocks: Unlocks::default(),
+            events: BTreeMap::new(),
         }
     }
 
@@ -136,6 +139,10 @@ impl World {
                 }
             }
             Output::Notice(notice) => super::notice::tell(&notice),
+            Output::Event(event) => {
+                *self.events.entry(event.kind()).or_default() += 1;
+                super::notice::happened(&event);
+            }
             Output::WantLeases(want) => {
                 self.order(
                     want.worker,

@@ -4,6 +4,7 @@ pub(crate) mod early;
 pub(crate) mod link;
 pub(crate) mod names;
 pub(crate) mod ua;
+pub(crate) mod watches;
 pub(crate) mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,8 @@ pub(crate) struct Building {
     pub(crate) names: Names,
     /// Lines for the log.
     pub(crate) notices: Vec<String>,
+    /// What happened beside calls and unlocks.
+    pub(crate) events: Vec<intercom::SiteEvent>,
     /// Everything put in and taken out, as a debug print shows it; kept when asked for.
     pub(crate) overheard: Option<String>,
 }
@@ -287,6 +290,7 @@ impl Building {
             leases_dry: false,
             names: Names::default(),
             notices: Vec::new(),
+            events: Vec::new(),
             overheard: None,
         };
         building.feed(Input::Timeout);
@@ -478,6 +482,7 @@ impl Building {
             Output::Ladder(ladder) => self.ladders.push(*ladder),
             Output::Heard(heard) => self.heard.push(*heard),
             Output::Notice(notice) => self.notices.push(notice.text),
+            Output::Event(event) => self.happened(*event),
             Output::Bindings(_) => {}
         }
     }
@@ -500,6 +505,11 @@ impl Building {
             };
             self.feed_later(Duration::from_micros(10), Input::Leased(lease));
         }
+    }
+
+    fn happened(&mut self, event: intercom::SiteEvent) {
+        self.notices.push(event.to_string());
+        self.events.push(event);
     }
 
     fn media(&mut self, worker: u16, command: Command) {

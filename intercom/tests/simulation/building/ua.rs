@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::early::Rel;
+use super::watches::Watches;
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -96,6 +97,7 @@ pub(crate) struct Ua {
     pub(crate) calls_itself: Option<String>,
     /// Takes no notice of anything.
     pub(crate) deaf: bool,
+    pub(crate) watches: Watches,
 }
 
 /// What a station asks of who sends it an `Action`.
@@ -180,6 +182,7 @@ impl Ua {
             with_refusal: Vec::new(),
             calls_itself: None,
             deaf: false,
+            watches: Watches::default(),
         }
     }
 
@@ -284,6 +287,12 @@ impl Ua {
 
     fn request(&mut self, now: Instant, tx: ServerTx, message: &Message) {
         self.seen.push(message.clone());
+        if *message.method() == Method::Notify && !refers(message) {
+            return self.notified(now, tx, message);
+        }
+        if *message.method() == Method::Options && self.watches.deaf {
+            return;
+        }
         let refusal = self
             .gate
             .as_mut()
@@ -551,7 +560,7 @@ impl Ua {
         tx
     }
 
-    fn fresh(&mut self, method: Method, user: &str) -> OutgoingRequest {
+    pub(super) fn fresh(&mut self, method: Method, user: &str) -> OutgoingRequest {
         self.serial += 1;
         OutgoingRequest {
             method,
@@ -762,4 +771,11 @@ pub(crate) fn body(addr: SocketAddr, codec: u8, direction: &str) -> Body {
         content_type: "application/sdp".to_owned(),
         bytes: sdp(addr, codec, direction),
     }
+}
+
+/// A NOTIFY of a transfer, which belongs to its call.
+fn refers(message: &Message) -> bool {
+    message
+        .header(&HeaderName::Event)
+        .is_some_and(|event| event.trim().starts_with("refer"))
 }
