@@ -184,6 +184,45 @@ fn without_secret(line: &str) -> String {
     }
 }
 
+/// A value with its place in the file, for faults found later: a certificate that does not load.
+#[derive(Clone, Debug)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    source: Source,
+    span: Range<usize>,
+    key: String,
+}
+
+impl<T> Located<T> {
+    pub(crate) fn new(value: T, source: &Source, span: Range<usize>, key: &str) -> Self {
+        Self {
+            value,
+            source: source.clone(),
+            span,
+            key: key.to_owned(),
+        }
+    }
+
+    /// What is wrong with it, in its place.
+    #[must_use]
+    pub fn fault(&self, message: impl fmt::Display, hint: impl Into<String>) -> Error {
+        let message = format!("`{}`: {message}", self.key);
+        self.source
+            .error(&self.span, self.key.as_str(), message)
+            .hint(hint)
+    }
+}
+
+/// The place does not count.
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Located<T> {}
+
 /// The nearest character boundary at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());

@@ -13,6 +13,7 @@
 
 mod error;
 mod events;
+mod listen;
 mod resolve;
 mod resolved;
 mod secret;
@@ -22,12 +23,14 @@ mod written;
 
 use std::path::{Path, PathBuf};
 
-pub use error::{Error, Errors};
+pub use error::{Error, Errors, Located};
 pub use events::{Events, Qualify};
 pub use resolved::{
-    Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock,
+    Audit, Certificate, Door, Limits, Listener, Media, MediaAddress, Outbound, Resolved, Sip, Site,
+    Tls, TlsVersion, Unlock,
 };
 pub use secret::Secret;
+pub use sip_proxy::Transport;
 pub use trace::{Hep, Keep, Trace};
 pub use written::nearest;
 

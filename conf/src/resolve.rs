@@ -7,12 +7,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sip_proxy::Transport;
 use sip_proxy::digest::Algorithm;
 use toml::Spanned;
 
 use crate::error::{Error, Errors, Source};
 use crate::resolved::{
-    Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Transport, Unlock,
+    Audit, Door, Limits, Listener, Media, MediaAddress, Resolved, Sip, Site, Unlock,
 };
 use crate::secret::Secret;
 use crate::written::{self, Ports, Span, Written};
@@ -36,6 +37,7 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
     let site = check.site(&written.site);
     let listeners = check.listeners(&written.listen);
     let limits = check.limits(&written.limits);
+    let (trusted, certified) = check.trusted(&written.trusted, &listeners);
     let resolved = Resolved {
         file: file.to_owned(),
         sip: check.sip(&written.sip),
@@ -68,7 +70,9 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
         trace: check.trace(&written.trace),
         events: check.events(&written.events),
         qualify: check.qualify(&written.qualify),
-        trusted: check.trusted(&written.trusted),
+        outbound: check.outbound(&written.tls),
+        trusted,
+        certified,
         doors: written
             .door
             .iter()
@@ -87,9 +91,9 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
 }
 
 pub(crate) struct Check<'a> {
-    source: &'a Source,
+    pub(crate) source: &'a Source,
     files: &'a dyn Files,
-    base: &'a Path,
+    pub(crate) base: &'a Path,
     errors: Vec<Error>,
 }
 
@@ -239,67 +243,6 @@ impl Check<'_> {
             domains,
             realm,
         }
-    }
-
-    fn listeners(&mut self, written: &[Spanned<written::Listen>]) -> Vec<Listener> {
-        if written.is_empty() {
-            let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
-            return [Transport::Udp, Transport::Tcp]
-                .map(|transport| Listener {
-                    transport,
-                    bind,
-                    advertise: None,
-                })
-                .into();
-        }
-        let mut listeners: Vec<Listener> = Vec::new();
-        for (n, listen) in written.iter().enumerate() {
-            let listen = listen.get_ref();
-            let bind = *listen.address.get_ref();
-            let transport = match listen.transport {
-                written::Transport::Udp => Transport::Udp,
-                written::Transport::Tcp => Transport::Tcp,
-            };
-            let key = format!("listen[{n}].address");
-            if bind.ip().is_multicast() || bind.port() == 0 {
-                self.fault(
-                    &listen.address.span(),
-                    &key,
-                    "cannot listen there",
-                    "write an address of this machine and a port, \"0.0.0.0:5060\"",
-                );
-            }
-            if listeners
-                .iter()
-                .any(|other| other.transport == transport && other.bind == bind)
-            {
-                self.fault(
-                    &listen.address.span(),
-                    &key,
-                    "listened on twice",
-                    "remove one of the two",
-                );
-            }
-            let advertise = listen.advertise.as_ref().map(|advertise| {
-                let written::Advertise { ip, port } = *advertise.get_ref();
-                if ip.is_unspecified() || ip.is_multicast() || ip.is_ipv4() != bind.is_ipv4() {
-                    let hint = "write an address phones can reach, of the same family as `address`";
-                    self.fault(
-                        &advertise.span(),
-                        &format!("listen[{n}].advertise"),
-                        "nobody can send there",
-                        hint,
-                    );
-                }
-                SocketAddr::new(ip, port.unwrap_or(bind.port()))
-            });
-            listeners.push(Listener {
-                transport,
-                bind,
-                advertise,
-            });
-        }
-        listeners
     }
 
     /// The algorithms of a challenge; SHA-256 before MD5 when nothing is written.
@@ -657,10 +600,17 @@ impl Check<'_> {
                 64,
                 1..=100_000,
             ),
+            connection_handshake: self.span(
+                "limits.connection-handshake",
+                &written.connection_handshake,
+                10 * SECOND,
+                SECOND,
+                MINUTE,
+            ),
             connection_first_message: self.span(
                 "limits.connection-first-message",
                 &written.connection_first_message,
-                30 * SECOND,
+                20 * SECOND,
                 SECOND,
                 HOUR,
             ),
@@ -687,20 +637,17 @@ impl Check<'_> {
         }
     }
 
-    fn trusted(&mut self, written: &[Spanned<written::Trusted>]) -> BTreeMap<IpAddr, String> {
-        let mut trusted = BTreeMap::new();
-        for (n, peer) in written.iter().enumerate() {
-            let peer = peer.get_ref();
-            let address = *peer.address.get_ref();
-            if address.is_unspecified() || address.is_multicast() {
-                self.fault(
-                    &peer.address.span(),
-                    &format!("trusted[{n}].address"),
-                    "not one station's address",
-                    "name the station itself",
-                );
-            }
-            if !is_name(peer.account.get_ref()) {
+    /// By address, and by a name in a client certificate.
+    fn trusted(
+        &mut self,
+        written: &[Spanned<written::Trusted>],
+        listeners: &[Listener],
+    ) -> (BTreeMap<IpAddr, String>, BTreeMap<String, String>) {
+        let (mut trusted, mut certified) = (BTreeMap::new(), BTreeMap::new());
+        for (n, spanned) in written.iter().enumerate() {
+            let peer = spanned.get_ref();
+            let account = peer.account.get_ref();
+            if !is_name(account) {
                 self.fault(
                     &peer.account.span(),
                     &format!("trusted[{n}].account"),
@@ -708,19 +655,65 @@ impl Check<'_> {
                     "see `doorward account list`",
                 );
             }
-            if trusted
-                .insert(address, peer.account.get_ref().clone())
-                .is_some()
-            {
-                self.fault(
-                    &peer.address.span(),
-                    &format!("trusted[{n}].address"),
-                    "named twice",
-                    "one address speaks for one account",
-                );
+            let twice = match (&peer.address, &peer.certificate) {
+                (Some(address), None) => {
+                    let key = format!("trusted[{n}].address");
+                    let ip = *address.get_ref();
+                    if ip.is_unspecified() || ip.is_multicast() {
+                        self.fault(
+                            &address.span(),
+                            &key,
+                            "not one station's address",
+                            "name the station itself",
+                        );
+                    }
+                    let before = trusted.insert(ip, account.clone());
+                    before.map(|_| (address.span(), key, "one address"))
+                }
+                (None, Some(name)) => {
+                    let key = format!("trusted[{n}].certificate");
+                    if name.get_ref().is_empty() || name.get_ref().contains('*') {
+                        self.fault(
+                            &name.span(),
+                            &key,
+                            "not one station's name",
+                            "write the DNS name or URI in its certificate (subjectAltName)",
+                        );
+                    }
+                    let asks = |listener: &Listener| {
+                        listener
+                            .tls
+                            .as_ref()
+                            .is_some_and(|tls| tls.client_ca.is_some())
+                    };
+                    if !listeners.iter().any(asks) {
+                        self.fault(
+                            &name.span(),
+                            &key,
+                            "no listener asks for certificates",
+                            "add client-ca = \"ca.pem\" to the [[listen]] it connects to",
+                        );
+                    }
+                    let before =
+                        certified.insert(name.get_ref().to_ascii_lowercase(), account.clone());
+                    before.map(|_| (name.span(), key, "one certificate"))
+                }
+                _ => {
+                    self.fault(
+                        &spanned.span(),
+                        &format!("trusted[{n}]"),
+                        "how is it known?",
+                        "write either address = \"192.0.2.20\" or certificate = \"lobby.example.org\"",
+                    );
+                    None
+                }
+            };
+            if let Some((span, key, what)) = twice {
+                let hint = format!("{what} speaks for one account");
+                self.fault(&span, &key, "named twice", hint);
             }
         }
-        trusted
+        (trusted, certified)
     }
 
     fn door(&mut self, name: &str, written: &written::Door) -> Door {

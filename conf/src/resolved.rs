@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sip_proxy::Transport;
 use sip_proxy::digest::Algorithm;
 
+use crate::error::Located;
 use crate::secret::Secret;
 use crate::station::Profile;
 
@@ -45,6 +47,10 @@ pub struct Resolved {
     pub qualify: crate::events::Qualify,
     /// Sources that speak for an account without digest (stations that cannot register), by address.
     pub trusted: BTreeMap<IpAddr, String>,
+    /// The same by a name in a verified client certificate (a DNS name or URI of its subjectAltName), lower case.
+    pub certified: BTreeMap<String, String>,
+    /// TLS where we connect to others.
+    pub outbound: Outbound,
     /// Station connections by door name.
     pub doors: BTreeMap<String, Door>,
     /// Station profiles by name: the built-in ones, and those of `stations.dir`, which win.
@@ -62,36 +68,69 @@ pub struct Site {
     pub realm: String,
 }
 
-/// Transport of a SIP listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// UDP.
-    Udp,
-    /// TCP.
-    Tcp,
-}
-
-impl Transport {
-    /// As written in the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
-    }
-}
-
 /// One SIP listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// UDP or TCP.
+    /// What is spoken there.
     pub transport: Transport,
     /// The address to bind.
     pub bind: SocketAddr,
     /// What peers are told (Via, Contact). `None`: the bound address, or, bound to a wildcard, the local address the
     /// kernel routes to the peer from.
     pub advertise: Option<SocketAddr>,
+    /// Certificates; always there for TLS and WSS, never for others.
+    pub tls: Option<Tls>,
+    /// Origins (RFC 6454) whose web pages may connect to a WebSocket, lower case; without any, none may.
+    pub origins: Vec<String>,
+}
+
+/// The TLS side of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one; a client that names a server gets the first that proves the name, any other the first of all.
+    pub certificates: Vec<Certificate>,
+    /// Authorities whose clients may prove themselves by certificate; who shows none is still served, and must log in.
+    pub client_ca: Option<Located<PathBuf>>,
+    /// The oldest version spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A certificate chain and its key, as files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// PEM, the server's own certificate first.
+    pub chain: Located<PathBuf>,
+    /// PEM; may be the same file.
+    pub key: Located<PathBuf>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 5246, for old door stations.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+impl TlsVersion {
+    /// As written in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        }
+    }
+}
+
+/// TLS where we connect to others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outbound {
+    /// Authorities that may vouch for them; `None`: the system's.
+    pub roots: Option<Located<PathBuf>>,
+    /// Shown to those that ask for one.
+    pub certificate: Option<Certificate>,
 }
 
 /// Timers and registration times.
@@ -171,9 +210,11 @@ pub struct Limits {
     pub connections: usize,
     /// TCP connections from one address.
     pub connections_per_source: usize,
-    /// A TCP connection that has sent no whole message by then is closed.
+    /// A TLS handshake or WebSocket upgrade that is not done by then ends the connection.
+    pub connection_handshake: Duration,
+    /// A connection that has sent no whole message by then is closed.
     pub connection_first_message: Duration,
-    /// A TCP connection silent for this long is closed; see [`Resolved::registered_idle`] for one with a registration.
+    /// A connection silent for this long is closed; see [`Resolved::registered_idle`] for one with a registration.
     pub connection_idle: Duration,
     /// Largest SIP message in bytes.
     pub message_bytes: usize,

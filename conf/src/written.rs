@@ -33,6 +33,7 @@ pub(crate) struct File {
     pub(crate) trace: crate::trace::WrittenTrace,
     pub(crate) events: crate::events::WrittenEvents,
     pub(crate) qualify: crate::events::WrittenQualify,
+    pub(crate) tls: Tls,
     pub(crate) trusted: Vec<Spanned<Trusted>>,
     pub(crate) door: BTreeMap<String, Spanned<Door>>,
 }
@@ -50,6 +51,9 @@ pub(crate) struct Site {
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    Tls,
+    Ws,
+    Wss,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -63,10 +67,58 @@ pub(crate) enum Digest {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Listen {
-    pub(crate) transport: Transport,
+    pub(crate) transport: Spanned<Transport>,
     pub(crate) address: Spanned<SocketAddr>,
     #[serde(default)]
     pub(crate) advertise: Written<Advertise>,
+    #[serde(default)]
+    pub(crate) certificate: Written<OneOrMany>,
+    #[serde(default)]
+    pub(crate) key: Written<OneOrMany>,
+    #[serde(default)]
+    pub(crate) client_ca: Written<String>,
+    #[serde(default)]
+    pub(crate) min_version: Written<String>,
+    #[serde(default)]
+    pub(crate) origins: Written<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Tls {
+    pub(crate) roots: Written<String>,
+    pub(crate) certificate: Written<OneOrMany>,
+    pub(crate) key: Written<OneOrMany>,
+}
+
+/// `"a.pem"` or `["a.pem", "b.pem"]`.
+#[derive(Debug)]
+pub(crate) struct OneOrMany(pub(crate) Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> serde::de::Visitor<'de> for Names {
+            type Value = OneOrMany;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a file name or a list of them")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut names: A,
+            ) -> Result<OneOrMany, A::Error> {
+                let mut all = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    all.push(name);
+                }
+                Ok(OneOrMany(all))
+            }
+        }
+        deserializer.deserialize_any(Names)
+    }
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -142,6 +194,7 @@ pub(crate) struct Limits {
     pub(crate) requests_per_source: Written<u32>,
     pub(crate) connections: Written<u32>,
     pub(crate) connections_per_source: Written<u32>,
+    pub(crate) connection_handshake: Written<Span>,
     pub(crate) connection_first_message: Written<Span>,
     pub(crate) connection_idle: Written<Span>,
     pub(crate) message_bytes: Written<u32>,
@@ -166,7 +219,10 @@ pub(crate) struct Audit {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Trusted {
-    pub(crate) address: Spanned<IpAddr>,
+    #[serde(default)]
+    pub(crate) address: Written<IpAddr>,
+    #[serde(default)]
+    pub(crate) certificate: Written<String>,
     pub(crate) account: Spanned<String>,
 }
 

@@ -162,6 +162,8 @@ pub struct Config {
     pub trusted: Vec<TrustedPeer>,
     /// Peers that carry calls to and from the telephone network, by name.
     pub trunks: BTreeMap<String, Arc<pstn::Trunk>>,
+    /// Accounts of peers known by a name in their verified client certificate, lower case.
+    pub certified: BTreeMap<String, String>,
     /// Advertised `host:port` of a listener, where it differs from the socket's address.
     pub advertise: BTreeMap<SocketAddr, String>,
     /// Our listeners; without any, nothing goes out but to who came to us.
@@ -205,6 +207,7 @@ impl Default for Config {
             high_water: None,
             trusted: Vec::new(),
             trunks: BTreeMap::new(),
+            certified: BTreeMap::new(),
             advertise: BTreeMap::new(),
             listeners: Vec::new(),
             limits: CallLimits::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dialplan::{Diagnostic, DriverKind, Plan};
 
 use crate::store::StoreError;
+use crate::transport::tls;
 
 /// The disk, as `conf` sees it.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,8 @@ pub struct Loaded {
     pub conf: conf::Resolved,
     /// The plan.
     pub plan: Arc<Plan>,
+    /// Certificates, each read and judged.
+    pub tls: tls::Loaded,
     /// What the plan's reading remarked.
     pub warnings: Vec<Diagnostic>,
 }
@@ -121,6 +124,7 @@ fn load_plan_as(path: &Path, name: &Path) -> Result<(Plan, Vec<Diagnostic>), Ref
 /// Everything wrong with the first part that is wrong.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
     let conf = load_conf(path)?;
+    let tls = tls::load(&conf).map_err(Refused::Conf)?;
     // The log says `plan.kdl:12`, wherever the house is kept.
     let home = path.parent().unwrap_or(Path::new(""));
     let name = conf.plan.strip_prefix(home).unwrap_or(&conf.plan);
@@ -130,6 +134,7 @@ pub fn load(path: &Path) -> Result<Loaded, Refused> {
         return Err(Refused::Mismatch(faults));
     }
     Ok(Loaded {
+        tls,
         conf,
         plan: Arc::new(plan),
         warnings,

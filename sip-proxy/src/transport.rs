@@ -31,15 +31,25 @@ impl Transport {
         }
     }
 
-    /// The word written in a URI's `transport=` parameter.
+    /// Its name in configuration and metrics.
     #[must_use]
-    pub fn as_param(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+        }
+    }
+
+    /// The word written in a URI's `transport=` parameter: `ws` for both WebSockets (RFC 7118 section 5.2), `tls` as
+    /// everybody writes it though RFC 3261 deprecates it.
+    #[must_use]
+    pub fn as_param(self) -> &'static str {
+        match self {
+            Self::Wss => "ws",
+            other => other.as_str(),
         }
     }
 

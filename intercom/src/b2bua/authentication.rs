@@ -1,10 +1,10 @@
-//! Who sent a request: digest, or a peer known by its address. `From` is never asked.
+//! Who sent a request: digest, a client certificate, or a peer known by its address. `From` is never asked.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig};
-use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx, Uri};
+use sip_proxy::{ConnectionId, Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx, Uri};
 
 use super::{B2bua, Output};
 use crate::Now;
@@ -26,6 +26,13 @@ impl B2bua {
         flow: &Flow,
         by_itself: bool,
     ) -> Option<Party> {
+        if let Some(user) = self.certified_account(flow) {
+            let party = self.site.party(user);
+            if party.is_none() {
+                self.answer(tx, OutgoingResponse::new(403));
+            }
+            return party;
+        }
         if !by_itself && let Some(user) = self.site.config.trusted_account(flow.remote.ip()) {
             let party = self.site.party(user);
             if party.is_none() {
@@ -85,6 +92,20 @@ impl B2bua {
         self.site.party(&Site::trunk_user(&trunk.name))
     }
 
+    /// A peer proved its names; if one is an account's, its connection speaks for that account and no other.
+    pub(super) fn certified(&mut self, connection: ConnectionId, names: &[String]) {
+        let known = &self.site.config.certified;
+        if let Some(account) = names.iter().find_map(|name| known.get(name)) {
+            self.certified.insert(connection, account.clone());
+        }
+    }
+
+    /// The account a connection speaks for. Unlike an address this is proof enough for an unlock: what comes by the
+    /// connection comes from who holds the key.
+    fn certified_account(&self, flow: &Flow) -> Option<&str> {
+        self.certified.get(&flow.connection?).map(String::as_str)
+    }
+
     /// Whether a source is where the account is at home: it has a live registration there, or is known by the address.
     /// Who sends from a stranger's address in a door's name must not be able to silence the door.
     fn is_home(&self, now: Now, user: &str, flow: &Flow) -> bool {
@@ -101,6 +122,9 @@ impl B2bua {
     /// Whether a message from a source under penalty is dropped unanswered: every new request, but one in the name of
     /// an account that is at home there. What belongs to dialogs and transactions goes on.
     pub(super) fn is_silenced(&mut self, now: Now, flow: &Flow, bytes: &Bytes) -> bool {
+        if self.certified_account(flow).is_some() {
+            return false;
+        }
         let limits = self.site.config.endpoint.limits.clone();
         let Ok(message) = Message::parse(bytes.clone(), &limits) else {
             return true;

@@ -36,6 +36,14 @@ pub enum Input {
         /// Which.
         connection: ConnectionId,
     },
+    /// The peer of a TLS connection proved, by a certificate that one of our authorities vouches for, to be these names
+    /// (DNS names and URIs of its subjectAltName, lower case). Before the connection's first message.
+    Certified {
+        /// Which connection.
+        connection: ConnectionId,
+        /// Who it is.
+        names: Vec<String>,
+    },
     /// The shell could not send.
     TransportFailed {
         /// By which flow.
@@ -171,6 +179,9 @@ impl fmt::Debug for Input {
             Input::TransportFailed { flow, bytes } => sized(f, "TransportFailed", flow, bytes),
             Input::ConnectionClosed { connection } => {
                 f.debug_tuple("ConnectionClosed").field(connection).finish()
+            }
+            Input::Certified { connection, .. } => {
+                f.debug_tuple("Certified").field(connection).finish()
             }
             Input::Timeout => f.write_str("Timeout"),
             Input::Media(event) => f.debug_tuple("Media").field(event).finish(),

@@ -85,6 +85,8 @@ pub struct B2bua {
     station_realms: BTreeMap<String, String>,
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
+    /// Accounts of connections whose peer proved itself by certificate. Bounded by the connections open.
+    certified: BTreeMap<ConnectionId, String>,
     penalties: Penalties,
     events: events::Events,
     qualify: events::Qualify,
@@ -160,6 +162,7 @@ impl B2bua {
             speech: Stations::default(),
             station_realms: BTreeMap::new(),
             auth_records: (None, 0),
+            certified: BTreeMap::new(),
             penalties: Penalties::default(),
             events: events::Events::new(&config.events),
             qualify: events::Qualify::new(config.qualify),
@@ -215,6 +218,7 @@ impl B2bua {
                 }
             }
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
+            Input::Certified { connection, names } => self.certified(connection, &names),
             Input::TransportFailed { flow, bytes } => {
                 self.feed(now, sip_proxy::Input::TransportFailed { flow, bytes });
             }
@@ -399,6 +403,7 @@ impl B2bua {
 
     fn connection_closed(&mut self, now: Now, connection: ConnectionId) {
         self.site.pool.closed(connection);
+        self.certified.remove(&connection);
         self.feed(now, sip_proxy::Input::ConnectionClosed { connection });
         let changes = self.site.location.connection_closed(connection);
         self.events_connection_closed(connection);

@@ -33,7 +33,8 @@ const HUMAN: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 300.0, 1_8
 pub(crate) struct Sample {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
-    pub(crate) label: Option<(&'static str, String)>,
+    /// Empty for most: no allocation then.
+    pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) value: u64,
     /// Goes up and down; else it only grows.
     pub(crate) gauge: bool,
@@ -45,7 +46,7 @@ impl Sample {
         Self {
             name,
             help,
-            label: None,
+            labels: Vec::new(),
             value,
             gauge: false,
         }
@@ -56,15 +57,15 @@ impl Sample {
         Self {
             name,
             help,
-            label: None,
+            labels: Vec::new(),
             value: value as u64,
             gauge: true,
         }
     }
 
-    /// The same with a label. Samples of one name must stand side by side.
+    /// The same with a label more. Samples of one name must stand side by side.
     pub(crate) fn label(mut self, key: &'static str, value: &dyn std::fmt::Display) -> Self {
-        self.label = Some((key, value.to_string()));
+        self.labels.push((key, value.to_string()));
         self
     }
 }
@@ -101,7 +102,7 @@ impl Collector for Published {
             let mut metric = encoder.encode_descriptor(first.name, first.help, None, kind)?;
             for sample in family {
                 let labels: Vec<(&str, &str)> = sample
-                    .label
+                    .labels
                     .iter()
                     .map(|(key, value)| (*key, value.as_str()))
                     .collect();

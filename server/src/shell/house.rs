@@ -33,7 +33,8 @@ use crate::metrics::{self, Metrics};
 use crate::signalling::{self, Commit, Control, LAPSED, Listeners, Posts, Restored};
 use crate::store::{Acknowledged, AuditSettings, AuditWriter, Claim, Snapshot, Store, StoreError};
 use crate::trace::{self, Hub};
-use crate::transport::tcp::{Tcp, TcpLimits};
+use crate::transport::stream::{Access, StreamLimits, StreamListener, Streams};
+use crate::transport::tls;
 use crate::transport::udp::BoundUdp;
 
 /// Calls in progress get so long to end by themselves when the server is told to end.
@@ -73,7 +74,7 @@ pub(crate) struct House {
 /// What is bound before anything runs.
 struct Sockets {
     udp: Vec<BoundUdp>,
-    tcp: Vec<(TcpListener, Option<SocketAddr>)>,
+    streams: Vec<StreamListener>,
     http: Option<TcpListener>,
     bound: Vec<Bound>,
 }
@@ -84,11 +85,11 @@ impl House {
         loaded: Loaded,
         watcher: Option<mpsc::Sender<Ended>>,
     ) -> anyhow::Result<Self> {
-        let Loaded { conf, plan, .. } = loaded;
+        let (conf, plan, tls) = (loaded.conf, loaded.plan, loaded.tls);
         raise_descriptors(&conf)?;
         let store = Store::open(&conf.store, &conf.site.name, &conf.site.realm).await?;
         let claim = store.claim()?;
-        let sockets = bind(&conf)?;
+        let sockets = bind(&conf, &tls)?;
         let recovered = recover::recover(&store).await?;
         if recovered.unknown > 0 {
             tracing::warn!(
@@ -132,7 +133,7 @@ impl House {
         let metrics = Arc::new(Metrics::new(&counters, writer.failing()));
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         let (outlets, served) = signalling::outlets(orders, writer);
-        let listeners = listeners(&conf, sockets.udp, sockets.tcp);
+        let listeners = listeners(&conf, sockets.udp, sockets.streams, &tls);
         let hub = Arc::new(Hub::new(posts.control.clone(), conf.trace.hep.is_some()));
         metrics.follow_trace(&hub.counters);
         let published = Arc::clone(&metrics.published);
@@ -224,8 +225,27 @@ impl House {
         let Some(snapshot) = self.snapshot().await else {
             return;
         };
-        if fresh.conf.listeners != self.conf.listeners || fresh.conf.media != self.conf.media {
+        let sockets = |conf: &conf::Resolved| {
+            let of = |l: &conf::Listener| (l.transport, l.bind, l.advertise);
+            conf.listeners.iter().map(of).collect::<Vec<_>>()
+        };
+        if sockets(&fresh.conf) != sockets(&self.conf) || fresh.conf.media != self.conf.media {
             tracing::warn!("listeners and media addresses change only with a restart");
+        } else {
+            let of_streams = fresh
+                .conf
+                .listeners
+                .iter()
+                .zip(access(&fresh.conf, &fresh.tls));
+            let access = of_streams
+                .filter(|(listener, _)| listener.transport.is_stream())
+                .map(|(_, access)| access)
+                .collect();
+            let certificates = certificates(&fresh.tls);
+            self.posts
+                .control
+                .post(Control::Access(access, certificates))
+                .await;
         }
         let speech = Control::Stations(Box::new(translate::stations(&fresh.conf)));
         self.posts.control.post(speech).await;
@@ -395,14 +415,14 @@ async fn join(thread: JoinHandle<()>) {
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
 }
 
-fn bind(conf: &conf::Resolved) -> anyhow::Result<Sockets> {
+fn bind(conf: &conf::Resolved, tls: &tls::Loaded) -> anyhow::Result<Sockets> {
     let mut sockets = Sockets {
         udp: Vec::new(),
-        tcp: Vec::new(),
+        streams: Vec::new(),
         http: None,
         bound: Vec::new(),
     };
-    for listener in &conf.listeners {
+    for (listener, access) in conf.listeners.iter().zip(access(conf, tls)) {
         let name = || {
             format!(
                 "cannot listen on {} {}",
@@ -418,10 +438,15 @@ fn bind(conf: &conf::Resolved) -> anyhow::Result<Sockets> {
                 sockets.udp.push(socket);
                 address
             }
-            Transport::Tcp => {
-                let socket = Tcp::bind(listener.bind).with_context(name)?;
+            transport => {
+                let socket = Streams::bind(listener.bind).with_context(name)?;
                 let address = socket.local_addr().with_context(name)?;
-                sockets.tcp.push((socket, listener.advertise));
+                sockets.streams.push(StreamListener {
+                    socket,
+                    transport,
+                    advertise: listener.advertise,
+                    access,
+                });
                 address
             }
         };
@@ -438,6 +463,26 @@ fn bind(conf: &conf::Resolved) -> anyhow::Result<Sockets> {
         sockets.http = Some(listener);
     }
     Ok(sockets)
+}
+
+/// How each listener is served, in the configuration's order.
+fn access<'a>(conf: &'a conf::Resolved, tls: &'a tls::Loaded) -> impl Iterator<Item = Access> + 'a {
+    conf.listeners
+        .iter()
+        .zip(&tls.listeners)
+        .map(|(listener, tls)| Access {
+            tls: tls.clone(),
+            origins: listener.origins.clone().into(),
+        })
+}
+
+/// The client side, and a word on certificates that end soon.
+fn certificates(tls: &tls::Loaded) -> signalling::Certificates {
+    tls.remark(jiff::Timestamp::now());
+    signalling::Certificates {
+        client: tls.client(),
+        expiries: tls.expiries.clone(),
+    }
 }
 
 fn audit_writer(
@@ -489,22 +534,25 @@ fn accounts(snapshot: &Snapshot) -> Accounts {
 fn listeners(
     conf: &conf::Resolved,
     udp: Vec<BoundUdp>,
-    tcp: Vec<(TcpListener, Option<SocketAddr>)>,
+    streams: Vec<StreamListener>,
+    tls: &tls::Loaded,
 ) -> Listeners {
     Listeners {
         udp,
-        tcp,
-        tcp_limits: tcp_limits(conf),
+        streams,
+        stream_limits: stream_limits(conf),
+        certificates: certificates(tls),
         requests_per_source: conf.limits.requests_per_source,
         trusted: conf.trusted.keys().copied().collect(),
     }
 }
 
-fn tcp_limits(conf: &conf::Resolved) -> TcpLimits {
-    let defaults = TcpLimits::default();
-    TcpLimits {
+fn stream_limits(conf: &conf::Resolved) -> StreamLimits {
+    let defaults = StreamLimits::default();
+    StreamLimits {
         connections: conf.limits.connections,
         per_source: conf.limits.connections_per_source,
+        handshake: conf.limits.connection_handshake,
         first_message: conf.limits.connection_first_message,
         unfinished: conf
             .limits

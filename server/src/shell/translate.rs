@@ -83,6 +83,7 @@ pub(super) fn intercom(
             })
             .collect(),
         trunks: BTreeMap::new(),
+        certified: conf.certified.clone(),
         advertise: own.clone(),
         listeners: bound.iter().map(listener).collect(),
         limits: CallLimits {
@@ -131,10 +132,7 @@ fn listener(bound: &Bound) -> Listener {
         local.set_ip(crate::transport::udp::way_out(local.is_ipv6()));
     }
     Listener {
-        transport: match bound.transport {
-            Transport::Udp => sip_proxy::Transport::Udp,
-            Transport::Tcp => sip_proxy::Transport::Tcp,
-        },
+        transport: bound.transport,
         local,
     }
 }

@@ -1,7 +1,7 @@
 //! The signalling thread: one owner of the B2BUA, its sockets and its timers.
 //!
 //! ```text
-//!   UDP, TCP ───────────▶ ┌───────────────────────────┐ ──▶ UDP, TCP
+//!   UDP, streams ───────▶ ┌───────────────────────────┐ ──▶ UDP, streams
 //!   media reports ──────▶ │ epoll ─▶ B2bua ─▶ outputs │ ──▶ orders to media workers
 //!   commits, relays ────▶ │      (no lock, no task)   │ ──▶ records to the audit writer
 //!   reload, drain ──────▶ └───────────────────────────┘ ──▶ drivers; bindings, calls (written behind)
@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | datagrams | kernel buffer | the kernel drops; SIP repeats |
 //! | messages of an unregistered address | its bucket (`sources`) | dropped and counted |
-//! | TCP peer's write queue | 256 KiB | the connection is closed and counted |
+//! | a stream peer's write queue | 256 KiB | the connection is closed and counted |
 //! | media reports | [`REPORTS`] | the worker keeps them and stops reading packets |
 //! | commits | [`COMMITS`] | cannot happen: no more records are under way than fit |
 //! | relay results | [`RELAYS`] | the driver task waits |
@@ -29,7 +29,7 @@ mod reactor;
 mod sources;
 mod world;
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -45,7 +45,8 @@ use crate::media::{Order, Report};
 use crate::metrics::Published;
 use crate::shell::mailbox::{Mailbox, Post, Waker, mailbox};
 use crate::store::AuditWriter;
-use crate::transport::tcp::TcpLimits;
+use crate::transport::stream::{Access, StreamLimits, StreamListener};
+use crate::transport::tls::Expiry;
 use crate::transport::udp::BoundUdp;
 
 /// Media reports that may wait.
@@ -86,6 +87,8 @@ pub(crate) enum Control {
         directory: Arc<Directory>,
         accounts: Arc<Accounts>,
     },
+    /// New certificates and origins of the stream listeners, in their order; connections go on with the old ones.
+    Access(Vec<Access>, Certificates),
     /// How stations are spoken to, after a reload.
     Stations(Box<intercom::profile::Stations>),
     /// Somebody listens to all messages, or nobody any more.
@@ -198,12 +201,19 @@ pub(crate) fn outlets(workers: Vec<Post<Order>>, audit: AuditWriter) -> (Outlets
     )
 }
 
+/// What is shown to those we connect to, and when our certificates end.
+#[derive(Clone, Default)]
+pub(crate) struct Certificates {
+    pub(crate) client: Option<Arc<rustls::ClientConfig>>,
+    pub(crate) expiries: Vec<Expiry>,
+}
+
 /// Bound listeners, not yet served.
 pub(crate) struct Listeners {
     pub(crate) udp: Vec<BoundUdp>,
-    /// With what peers are told of each.
-    pub(crate) tcp: Vec<(TcpListener, Option<SocketAddr>)>,
-    pub(crate) tcp_limits: TcpLimits,
+    pub(crate) streams: Vec<StreamListener>,
+    pub(crate) stream_limits: StreamLimits,
+    pub(crate) certificates: Certificates,
     /// Messages a second from one address without a registered account.
     pub(crate) requests_per_source: u32,
     /// Stations that are believed by their address; not limited.

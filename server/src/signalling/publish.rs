@@ -6,6 +6,7 @@ use intercom::B2bua;
 
 use super::world::World;
 use crate::metrics::{Published, Sample};
+use crate::transport::stream::Counts;
 
 pub(super) fn publish(published: &Published, b2bua: &B2bua, world: &World) {
     let mut samples = Vec::with_capacity(128);
@@ -183,10 +184,15 @@ fn transactions(samples: &mut Vec<Sample>, sip: &sip_proxy::Counters) {
 }
 
 fn transports(samples: &mut Vec<Sample>, world: &World) {
-    let (counters, tcp) = (&world.counters, &world.tcp.counters);
+    let counters = &world.counters;
     samples.extend([
         Sample::count("udp_received", "Datagrams received", counters.udp_received),
         Sample::count("udp_sent", "Datagrams sent", counters.udp_sent),
+        Sample::count(
+            "stun_answered",
+            "STUN keep-alives answered",
+            counters.stun_answered,
+        ),
         Sample::count(
             "sip_shed",
             "Messages dropped unread, unregistered address sent too many",
@@ -206,11 +212,6 @@ fn transports(samples: &mut Vec<Sample>, world: &World) {
             "send_failed",
             "Messages that could not be sent",
             counters.send_failed,
-        ),
-        Sample::count(
-            "no_transport",
-            "Messages for a transport that is not served",
-            counters.no_transport,
         ),
         Sample::count(
             "behind_dropped",
@@ -237,33 +238,84 @@ fn transports(samples: &mut Vec<Sample>, world: &World) {
             "Turns in which no SIP was read for back-pressure",
             counters.stalls,
         ),
-        Sample::gauge("tcp_open", "TCP connections", world.tcp.live()),
-        Sample::count("tcp_accepted", "TCP connections accepted", tcp.accepted),
-        Sample::count("tcp_opened", "TCP connections opened by us", tcp.opened),
-        Sample::count(
-            "tcp_refused_limit",
-            "TCP connections refused, all taken",
-            tcp.refused_global,
-        ),
-        Sample::count(
-            "tcp_refused_source",
-            "TCP connections refused, source has too many",
-            tcp.refused_source,
-        ),
-        Sample::count(
-            "tcp_reaped",
-            "TCP connections closed for silence",
-            tcp.reaped,
-        ),
-        Sample::count(
-            "tcp_bad_frames",
-            "TCP connections closed for what they sent",
-            tcp.bad_frames,
-        ),
-        Sample::count(
-            "tcp_write_overflow",
-            "TCP connections closed for reading too slowly",
-            tcp.write_overflow,
-        ),
     ]);
+    streams(samples, world);
+}
+
+/// Reads one count.
+type Count = fn(&Counts) -> u64;
+
+fn streams(samples: &mut Vec<Sample>, world: &World) {
+    let counters = &world.streams.counters;
+    let by_transport = |name, help, count: Count| {
+        let each = counters.by_transport.iter();
+        each.map(move |(transport, counts)| {
+            Sample::count(name, help, count(counts)).label("transport", &transport.as_str())
+        })
+    };
+    let open = counters.by_transport.iter().map(|(transport, counts)| {
+        Sample::gauge("connections_open", "Stream connections", counts.open)
+            .label("transport", &transport.as_str())
+    });
+    samples.extend(open);
+    let counts: [(_, _, Count); 7] = [
+        ("connections_accepted", "Connections accepted", |c| {
+            c.accepted
+        }),
+        ("connections_opened", "Connections opened by us", |c| {
+            c.opened
+        }),
+        (
+            "connections_refused_limit",
+            "Connections refused, all taken",
+            |c| c.refused_limit,
+        ),
+        (
+            "connections_refused_source",
+            "Connections refused, source has or makes too many",
+            |c| c.refused_source,
+        ),
+        (
+            "connections_reaped",
+            "Connections closed for silence or slowness",
+            |c| c.reaped,
+        ),
+        (
+            "connections_bad_frames",
+            "Connections closed for what they sent",
+            |c| c.bad_frames,
+        ),
+        (
+            "connections_write_overflow",
+            "Connections closed for reading too slowly",
+            |c| c.write_overflow,
+        ),
+    ];
+    for (name, help, count) in counts {
+        samples.extend(by_transport(name, help, count));
+    }
+    samples.extend(counters.failed.iter().map(|((transport, reason), count)| {
+        Sample::count(
+            "handshakes_failed",
+            "TLS handshakes and WebSocket upgrades that failed",
+            *count,
+        )
+        .label("transport", &transport.as_str())
+        .label("reason", reason)
+    }));
+    samples.extend(counters.sessions.iter().map(|(session, count)| {
+        Sample::count("tls_sessions", "TLS sessions begun", *count)
+            .label("version", &session.version)
+            .label("group", &session.group)
+    }));
+    let now = jiff::Timestamp::now();
+    samples.extend(world.expiries.iter().map(|expiry| {
+        Sample::gauge(
+            "certificate_days_left",
+            "Days until a certificate ends; 0 when it has",
+            usize::try_from(expiry.days_left(now)).unwrap_or(0),
+        )
+        .label("listener", &expiry.listener)
+        .label("file", &expiry.file)
+    }));
 }

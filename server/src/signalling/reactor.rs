@@ -8,21 +8,21 @@ use bytes::Bytes;
 use intercom::{B2bua, Input, Now};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use sip_proxy::{Flow, Transport};
+use sip_proxy::{Flow, Transport, stun};
 
 use super::sources::Sources;
 use super::world::World;
-use super::{Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
+use super::{Certificates, Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
 use crate::media::Report;
 use crate::metrics::Published;
 use crate::trace::Told;
-use crate::transport::tcp::{Arrival, Tcp};
+use crate::transport::stream::{Arrival, Streams};
 use crate::transport::token::{self, Source};
 use crate::transport::udp::{BATCH, BoundUdp, UdpListener};
 
 /// Readiness events taken per wake-up.
 const EVENTS: usize = 256;
-/// Batches of datagrams read from one listener per wake-up, so that a flood on UDP leaves TCP its turn.
+/// Batches of datagrams read from one listener per wake-up, so that a flood on UDP leaves streams their turn.
 const UDP_BATCHES: usize = 8;
 /// Letters taken from one mailbox per wake-up.
 const LETTERS: usize = 1_024;
@@ -64,12 +64,13 @@ impl Reactor {
                 EpollEvent::new(EpollFlags::EPOLLIN, token::udp(index)),
             )?;
         }
-        let mut tcp = Tcp::new(listeners.tcp_limits);
-        for (listener, advertise) in listeners.tcp {
-            tcp.listen(&epoll, listener, advertise)?;
+        let Certificates { client, expiries } = listeners.certificates;
+        let mut streams = Streams::new(listeners.stream_limits, client);
+        for listener in listeners.streams {
+            streams.listen(&epoll, listener)?;
         }
         let sources = Sources::new(listeners.requests_per_source, listeners.trusted);
-        let world = World::new(epoll, udp, tcp, outlets, sources);
+        let world = World::new(epoll, udp, streams, expiries, outlets, sources);
         Ok(Self {
             b2bua,
             world,
@@ -118,12 +119,20 @@ impl Reactor {
                     Some(Source::Waker) => self.take_letters(now),
                     Some(_) if stalled => {}
                     Some(Source::Udp(index)) => self.read_udp(now, index),
-                    Some(Source::TcpListener(index)) => {
-                        self.world.tcp.accept(&self.world.epoll, index, now.mono);
+                    Some(Source::StreamListener(index)) => {
+                        let World {
+                            streams,
+                            sources,
+                            epoll,
+                            ..
+                        } = &mut self.world;
+                        streams.accept(epoll, index, now.mono, |source| {
+                            sources.admits(now.mono, source, &[])
+                        });
                     }
                     Some(Source::Connection(id)) => {
                         self.world
-                            .tcp
+                            .streams
                             .ready(&self.world.epoll, id, event.events(), now.mono);
                         self.take_arrivals(now);
                     }
@@ -143,7 +152,7 @@ impl Reactor {
         let now = Instant::now();
         let due = [
             self.b2bua.next_timeout(),
-            self.world.tcp.next_timeout(),
+            self.world.streams.next_timeout(),
             Some(self.publish_at),
         ];
         let retry = self.world.waits().then(|| now + RETRY);
@@ -154,7 +163,7 @@ impl Reactor {
         if self.b2bua.next_timeout().is_some_and(|due| due <= now.mono) {
             self.feed(now, Input::Timeout);
         }
-        self.world.tcp.sweep(&self.world.epoll, now.mono);
+        self.world.streams.sweep(&self.world.epoll, now.mono);
         self.take_arrivals(now);
         if self.publish_at <= now.mono {
             self.publish_at = now.mono
@@ -188,6 +197,10 @@ impl Reactor {
                             accounts,
                         },
                     );
+                }
+                Control::Access(access, Certificates { client, expiries }) => {
+                    self.world.streams.reload(access, client);
+                    self.world.expiries = expiries;
                 }
                 Control::Stations(stations) => self.feed(now, Input::Stations(stations)),
                 Control::Tap(on) => self.feed(now, Input::Tap(on)),
@@ -266,13 +279,25 @@ impl Reactor {
             };
             let mut received = 0;
             let mut datagrams: Vec<(SocketAddr, Bytes)> = Vec::with_capacity(BATCH);
+            let mut keep_alives: Vec<(SocketAddr, Bytes)> = Vec::new();
             let more = listener.receive(|remote, bytes| {
                 received += 1;
-                if sources.admits(now.mono, remote.ip(), bytes) {
+                if stun::is_stun(bytes) {
+                    // A keep-alive (RFC 5626 section 4.4.2), answered from here: no transaction, nothing to remember.
+                    if sources.admits_anyone(now.mono, remote.ip())
+                        && let Some(answer) = stun::answer(bytes, remote)
+                    {
+                        keep_alives.push((remote, answer));
+                    }
+                } else if sources.admits(now.mono, remote.ip(), bytes) {
                     datagrams.push((remote, Bytes::copy_from_slice(bytes)));
                 }
             });
+            for (remote, answer) in &keep_alives {
+                listener.send(*remote, answer);
+            }
             world.counters.udp_received += received;
+            world.counters.stun_answered += keep_alives.len() as u64;
             for (remote, bytes) in datagrams {
                 let Some(local) = world
                     .udp
@@ -296,7 +321,7 @@ impl Reactor {
     }
 
     fn take_arrivals(&mut self, now: Now) {
-        while let Some(arrival) = self.world.tcp.next_arrival() {
+        while let Some(arrival) = self.world.streams.next_arrival() {
             match arrival {
                 Arrival::Message { flow, bytes } => {
                     if self
@@ -307,8 +332,15 @@ impl Reactor {
                         self.feed(now, Input::Received { flow, bytes });
                     }
                 }
+                Arrival::Certified { connection, names } => {
+                    self.feed(now, Input::Certified { connection, names });
+                }
                 Arrival::Closed { connection } => {
                     self.feed(now, Input::ConnectionClosed { connection });
+                }
+                Arrival::Unsent { flow, bytes } => {
+                    self.world.counters.send_failed += 1;
+                    self.feed(now, Input::TransportFailed { flow, bytes });
                 }
             }
         }

@@ -87,6 +87,13 @@ impl Sources {
         admitted
     }
 
+    /// Whether something is done for this address that is no SIP message, whoever it is: a STUN answer.
+    pub(super) fn admits_anyone(&mut self, now: Instant, source: IpAddr) -> bool {
+        let admitted = self.draw(now, network(source), &[]);
+        self.shed += u64::from(!admitted);
+        admitted
+    }
+
     fn draw(&mut self, now: Instant, network: IpAddr, message: &[u8]) -> bool {
         if let Some(buckets) = self.strangers.get_mut(&network) {
             return draw(now, buckets, self.interval, message);

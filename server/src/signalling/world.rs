@@ -13,14 +13,16 @@ use sip_proxy::{BindingChange, Flow, Transport};
 use super::sources::Sources;
 use super::{BEHIND, Behind, COMMITS, Outlets, STALL};
 use crate::media::Order;
-use crate::transport::tcp::Tcp;
+use crate::transport::stream::Streams;
+use crate::transport::tls::Expiry;
 use crate::transport::udp::{Sent, UdpListener};
 
 /// Everything but the B2BUA itself, so that its outputs can be applied while they borrow it.
 pub(super) struct World {
     pub(super) epoll: Epoll,
     pub(super) udp: Vec<UdpListener>,
-    pub(super) tcp: Tcp,
+    pub(super) streams: Streams,
+    pub(super) expiries: Vec<Expiry>,
     pub(super) outlets: Outlets,
     pub(super) sources: Sources,
     /// Inputs that outputs gave rise to (a send that failed). Bounded: fed before anything else is read.
@@ -69,8 +71,8 @@ pub(super) struct Counters {
     pub(super) udp_received: u64,
     pub(super) udp_sent: u64,
     pub(super) udp_dropped: u64,
+    pub(super) stun_answered: u64,
     pub(super) send_failed: u64,
-    pub(super) no_transport: u64,
     pub(super) behind_dropped: u64,
     pub(super) drives_refused: u64,
     pub(super) records_failed: u64,
@@ -82,7 +84,8 @@ impl World {
     pub(super) fn new(
         epoll: Epoll,
         udp: Vec<UdpListener>,
-        tcp: Tcp,
+        streams: Streams,
+        expiries: Vec<Expiry>,
         outlets: Outlets,
         sources: Sources,
     ) -> Self {
@@ -90,7 +93,8 @@ impl World {
         Self {
             epoll,
             udp,
-            tcp,
+            streams,
+            expiries,
             outlets,
             sources,
             follow_ups: VecDeque::new(),
@@ -110,17 +114,19 @@ impl World {
             Output::Transmit { flow, bytes } => self.transmit(flow, bytes, now.mono),
             Output::Open {
                 connection,
-                transport: Transport::Tcp,
+                transport,
                 local,
                 remote,
-                ..
-            } => self
-                .tcp
-                .open(&self.epoll, connection, local, remote, now.mono),
-            Output::Open { connection, .. } => {
-                self.counters.no_transport += 1;
-                self.follow_ups
-                    .push_back(Input::ConnectionClosed { connection });
+                name,
+            } => {
+                let flow = Flow {
+                    transport,
+                    local,
+                    remote,
+                    connection: Some(connection),
+                };
+                self.streams
+                    .open(&self.epoll, flow, name.as_deref(), now.mono);
             }
             Output::Resolve(question) => self.follow_ups.push_back(Input::Resolved {
                 question,
@@ -172,10 +178,8 @@ impl World {
                 }
                 Some(Sent::Failed) | None => false,
             },
-            Transport::Tcp => self.tcp.send(&self.epoll, flow, bytes.clone(), now),
-            Transport::Tls | Transport::Ws | Transport::Wss => {
-                self.counters.no_transport += 1;
-                false
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                self.streams.send(&self.epoll, flow, bytes.clone(), now)
             }
         };
         if !reached {
@@ -221,7 +225,7 @@ impl World {
             if change.is_live()
                 && let Some(connection) = change.binding().flow.connection
             {
-                self.tcp.registered(connection);
+                self.streams.registered(connection);
             }
         }
         self.behind(Behind::Bindings(now, changes));

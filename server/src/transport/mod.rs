@@ -1,5 +1,6 @@
-//! The sockets of signalling: UDP listeners, TCP listeners and connections, all in one epoll set.
+//! The sockets of signalling: UDP listeners, stream listeners and connections, all in one epoll set.
 
-pub(crate) mod tcp;
+pub(crate) mod stream;
+pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod udp;

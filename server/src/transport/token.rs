@@ -3,7 +3,7 @@
 const KIND: u32 = 56;
 const WAKER: u64 = 1;
 const UDP: u64 = 2;
-const TCP_LISTENER: u64 = 3;
+const STREAM_LISTENER: u64 = 3;
 const CONNECTION: u64 = 4;
 
 /// The source of a readiness event.
@@ -13,9 +13,9 @@ pub(crate) enum Source {
     Waker,
     /// UDP listener by index.
     Udp(usize),
-    /// TCP listener by index.
-    TcpListener(usize),
-    /// TCP connection by id.
+    /// Stream listener by index.
+    StreamListener(usize),
+    /// Stream connection by id.
     Connection(u64),
 }
 
@@ -29,9 +29,9 @@ pub(crate) fn udp(index: usize) -> u64 {
     UDP << KIND | index as u64
 }
 
-/// A TCP listener's token.
-pub(crate) fn tcp_listener(index: usize) -> u64 {
-    TCP_LISTENER << KIND | index as u64
+/// A Stream listener's token.
+pub(crate) fn stream_listener(index: usize) -> u64 {
+    STREAM_LISTENER << KIND | index as u64
 }
 
 /// A connection's token. Ids count up from 1 and stay far below 2^56; those a machine gave have the top bit set.
@@ -45,7 +45,7 @@ pub(crate) fn source(token: u64) -> Option<Source> {
     match token >> KIND & 0x7f {
         WAKER => Some(Source::Waker),
         UDP => Some(Source::Udp(value as usize)),
-        TCP_LISTENER => Some(Source::TcpListener(value as usize)),
+        STREAM_LISTENER => Some(Source::StreamListener(value as usize)),
         CONNECTION => Some(Source::Connection(value | token & 1 << 63)),
         _ => None,
     }
@@ -60,7 +60,7 @@ mod tests {
         for (token, expected) in [
             (waker(), Source::Waker),
             (udp(3), Source::Udp(3)),
-            (tcp_listener(2), Source::TcpListener(2)),
+            (stream_listener(2), Source::StreamListener(2)),
             (connection(77), Source::Connection(77)),
             (
                 connection(sip_proxy::ConnectionId::opened(5).0),

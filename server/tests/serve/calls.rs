@@ -155,7 +155,7 @@ fn what_an_operator_watches_is_there() {
         "doorward_sip_strangers",
         "doorward_wrong_credentials_total",
         "doorward_udp_dropped_total",
-        "doorward_tcp_bad_frames_total",
+        "doorward_connections_bad_frames_total{transport=\"tcp\"}",
         "doorward_behind_dropped_total",
         "doorward_signalling_stalls_total",
         "doorward_audit_failed_total",

@@ -1,0 +1,285 @@
+//! Streams over loopback, turned by hand.
+
+use std::io::{Read as _, Write as _};
+
+use super::*;
+use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
+
+/// A transport with one listener on loopback, turned by hand.
+struct Bench {
+    epoll: Epoll,
+    tcp: Streams,
+    address: SocketAddr,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(limits: StreamLimits) -> Self {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let mut tcp = Streams::new(limits, None);
+        let listener = Streams::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = StreamListener {
+            socket: listener,
+            transport: Transport::Tcp,
+            advertise: None,
+            access: Access::default(),
+        };
+        tcp.listen(&epoll, listener).unwrap();
+        Self {
+            epoll,
+            tcp,
+            address,
+            now: Instant::now(),
+        }
+    }
+
+    /// Serves events until `done` says so; fails after two seconds without any.
+    fn turn_until<T>(&mut self, mut done: impl FnMut(&mut Streams) -> Option<T>) -> T {
+        loop {
+            if let Some(result) = done(&mut self.tcp) {
+                return result;
+            }
+            let mut events = [EpollEvent::empty(); 16];
+            let ready = self
+                .epoll
+                .wait(&mut events, EpollTimeout::from(2_000_u16))
+                .unwrap();
+            assert!(ready > 0, "nothing happened within two seconds");
+            for event in &events[..ready] {
+                match token::source(event.data()) {
+                    Some(token::Source::StreamListener(index)) => {
+                        self.tcp.accept(&self.epoll, index, self.now, |_| true);
+                    }
+                    Some(token::Source::Connection(id)) => {
+                        self.tcp.ready(&self.epoll, id, event.events(), self.now);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        let before = self.tcp.counters.of(Transport::Tcp).accepted;
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        self.turn_until(|tcp| (tcp.counters.of(Transport::Tcp).accepted > before).then_some(()));
+        stream
+    }
+
+    fn sweep_after(&mut self, time: Duration) {
+        self.now += time;
+        self.tcp.sweep(&self.epoll, self.now);
+    }
+}
+
+const OPTIONS: &str = "OPTIONS sip:a@example.org SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKa\r\n\
+    From: <sip:b@example.org>;tag=1\r\nTo: <sip:a@example.org>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
+    Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+
+fn message(tcp: &mut Streams) -> Option<(Flow, Bytes)> {
+    match tcp.next_arrival()? {
+        Arrival::Message { flow, bytes } => Some((flow, bytes)),
+        Arrival::Closed { connection } => panic!("{connection:?} closed"),
+        Arrival::Certified { .. } | Arrival::Unsent { .. } => None,
+    }
+}
+
+fn closed(stream: &mut TcpStream) -> bool {
+    let mut rest = [0; 16];
+    matches!(stream.read(&mut rest), Ok(0) | Err(_))
+}
+
+#[test]
+fn a_silent_connection_is_reaped_and_a_registered_one_is_not() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut silent = bench.connect();
+    let mut talking = bench.connect();
+    talking.write_all(OPTIONS.as_bytes()).unwrap();
+    let connection = bench.turn_until(message).0.connection.unwrap();
+    bench.tcp.registered(connection);
+    let limits = StreamLimits::default();
+    bench.sweep_after(limits.first_message);
+    assert_eq!(bench.tcp.live(), 1);
+    assert_eq!(bench.tcp.counters.of(Transport::Tcp).reaped, 1);
+    assert!(closed(&mut silent));
+    bench.sweep_after(limits.idle);
+    assert_eq!(bench.tcp.live(), 1);
+    bench.sweep_after(limits.registered_idle);
+    assert_eq!(bench.tcp.live(), 0);
+}
+
+#[test]
+fn a_message_never_finished_is_not_waited_for() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut slow = bench.connect();
+    slow.write_all(&OPTIONS.as_bytes()[..40]).unwrap();
+    bench.turn_until(|tcp| {
+        tcp.connections
+            .values()
+            .any(|connection| connection.unfinished.is_some())
+            .then_some(())
+    });
+    bench.sweep_after(StreamLimits::default().unfinished);
+    assert_eq!(bench.tcp.counters.of(Transport::Tcp).reaped, 1);
+    assert!(closed(&mut slow));
+}
+
+#[test]
+fn an_oversized_message_closes_the_connection() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut loud = bench.connect();
+    let head = OPTIONS.replace("Content-Length: 0", "Content-Length: 10000000");
+    loud.write_all(head.as_bytes()).unwrap();
+    bench.turn_until(|tcp| (tcp.counters.of(Transport::Tcp).bad_frames == 1).then_some(()));
+    bench.sweep_after(SWEEP);
+    assert!(closed(&mut loud));
+    assert!(matches!(
+        bench.tcp.next_arrival(),
+        Some(Arrival::Closed { .. })
+    ));
+}
+
+#[test]
+fn what_came_whole_before_nonsense_is_still_answered() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut peer = bench.connect();
+    peer.write_all(format!("{OPTIONS}nonsense\r\n\r\n{OPTIONS}").as_bytes())
+        .unwrap();
+    let (flow, _) = bench.turn_until(message);
+    assert_eq!(bench.tcp.counters.of(Transport::Tcp).bad_frames, 1);
+    let answer = Bytes::from_static(b"answer");
+    assert!(bench.tcp.send(&bench.epoll, flow, answer, bench.now));
+    bench.sweep_after(SWEEP);
+    let mut heard = Vec::new();
+    peer.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"answer");
+    assert!(matches!(
+        bench.tcp.next_arrival(),
+        Some(Arrival::Closed { .. })
+    ));
+}
+
+#[test]
+fn two_messages_in_one_segment_arrive_one_by_one_and_a_ping_is_answered() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut peer = bench.connect();
+    peer.write_all(format!("{OPTIONS}{OPTIONS}\r\n\r\n").as_bytes())
+        .unwrap();
+    let first = bench.turn_until(message);
+    let second = bench.turn_until(message);
+    assert_eq!(first.1, OPTIONS.as_bytes());
+    assert_eq!(first, second);
+    let mut pong = [0; 2];
+    peer.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"\r\n");
+}
+
+#[test]
+fn a_request_goes_out_on_the_connection_its_peer_opened() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut peer = bench.connect();
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: bench.address,
+        remote: peer.local_addr().unwrap(),
+        connection: None,
+    };
+    assert!(bench.tcp.send(
+        &bench.epoll,
+        flow,
+        Bytes::from_static(OPTIONS.as_bytes()),
+        bench.now
+    ));
+    let mut got = vec![0; OPTIONS.len()];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(got, OPTIONS.as_bytes());
+    assert_eq!(bench.tcp.counters.of(Transport::Tcp).opened, 0);
+}
+
+#[test]
+fn a_peer_that_reads_nothing_loses_its_connection_and_no_other() {
+    let mut bench = Bench::new(StreamLimits {
+        write_queue: 64 * 1024,
+        ..StreamLimits::default()
+    });
+    let peer = bench.connect();
+    let other = bench.connect();
+    let to = |stream: &TcpStream, address| Flow {
+        transport: Transport::Tcp,
+        local: address,
+        remote: stream.local_addr().unwrap(),
+        connection: None,
+    };
+    let flow = to(&peer, bench.address);
+    let chunk = Bytes::from(vec![b'x'; 32 * 1024]);
+    let mut sent = 0;
+    while bench.tcp.send(&bench.epoll, flow, chunk.clone(), bench.now)
+        && bench.tcp.counters.of(Transport::Tcp).opened == 0
+    {
+        sent += 1;
+        assert!(sent < 10_000, "the kernel takes everything");
+    }
+    assert_eq!(bench.tcp.counters.of(Transport::Tcp).write_overflow, 1);
+    assert_eq!(bench.tcp.live(), 1);
+    assert!(
+        bench
+            .tcp
+            .send(&bench.epoll, to(&other, bench.address), chunk, bench.now)
+    );
+}
+
+#[test]
+fn a_connection_named_before_it_is_open_carries_its_name_both_ways() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let far = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = far.local_addr().unwrap();
+    let connection = ConnectionId::opened(7);
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: bench.address,
+        remote,
+        connection: Some(connection),
+    };
+    bench.tcp.open(&bench.epoll, flow, None, bench.now);
+    let bytes = Bytes::from_static(OPTIONS.as_bytes());
+    assert!(bench.tcp.send(&bench.epoll, flow, bytes, bench.now));
+    let (mut peer, _) = far.accept().unwrap();
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    assert_eq!(bench.turn_until(message).0, flow);
+    let mut got = vec![0; OPTIONS.len()];
+    peer.read_exact(&mut got).unwrap();
+    drop((peer, far));
+    let closed = |tcp: &mut Streams| match tcp.next_arrival()? {
+        Arrival::Closed { connection } => Some(connection),
+        _ => None,
+    };
+    assert_eq!(bench.turn_until(closed), connection);
+    // Nobody listens there any more: that, too, is a closed connection.
+    let again = ConnectionId::opened(8);
+    let flow = Flow {
+        connection: Some(again),
+        ..flow
+    };
+    bench.tcp.open(&bench.epoll, flow, None, bench.now);
+    assert_eq!(bench.turn_until(closed), again);
+}
+
+#[test]
+fn one_source_cannot_take_all_connections() {
+    let mut bench = Bench::new(StreamLimits {
+        per_source: 2,
+        ..StreamLimits::default()
+    });
+    let _kept = [bench.connect(), bench.connect()];
+    let mut third = TcpStream::connect(bench.address).unwrap();
+    third
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    bench.turn_until(|tcp| (tcp.counters.of(Transport::Tcp).refused_source == 1).then_some(()));
+    assert!(closed(&mut third));
+    assert_eq!(bench.tcp.live(), 2);
+}
