@@ -82,8 +82,7 @@ route "c" doors="lobby" dial="*" { open "main"; media codec="PCMA"; end "log" }
     assert_eq!(
         refused,
         [
-            "L007 3", "L007 4", "L007 5", "L007 5", "L007 6", "L007 6", "L007 7", "P006 7",
-            "L007 7"
+            "L007 3", "L007 4", "L007 5", "L007 5", "L007 6", "L007 7", "P006 7", "L007 7"
         ]
     );
 }
