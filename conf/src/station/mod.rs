@@ -248,9 +248,11 @@ fn percent_encode(text: &str) -> String {
 /// The profiles that are part of the program.
 #[must_use]
 pub fn built_in() -> BTreeMap<String, Profile> {
-    const SHIPPED: [(&str, &str); 3] = [
+    const SHIPPED: [(&str, &str); 5] = [
         ("2n.toml", include_str!("../../stations/2n.toml")),
         ("akuvox.toml", include_str!("../../stations/akuvox.toml")),
+        ("dahua.toml", include_str!("../../stations/dahua.toml")),
+        ("fanvil.toml", include_str!("../../stations/fanvil.toml")),
         ("generic.toml", include_str!("../../stations/generic.toml")),
     ];
     // A test reads each of them without errors.
@@ -281,14 +283,32 @@ mod tests {
         for (file, text) in [
             ("2n", include_str!("../../stations/2n.toml")),
             ("akuvox", include_str!("../../stations/akuvox.toml")),
+            ("dahua", include_str!("../../stations/dahua.toml")),
+            ("fanvil", include_str!("../../stations/fanvil.toml")),
             ("generic", include_str!("../../stations/generic.toml")),
         ] {
             read(Path::new(&format!("{file}.toml")), text).unwrap_or_else(|e| panic!("{e}"));
         }
         assert_eq!(
             built_in().keys().collect::<Vec<_>>(),
-            ["2n", "akuvox", "generic"]
+            ["2n", "akuvox", "dahua", "fanvil", "generic"]
         );
+    }
+
+    #[test]
+    fn what_a_station_reports_by_message_has_a_name() {
+        let fanvil = built_in().remove("fanvil").unwrap();
+        let named = |phrase: &str| {
+            let found = fanvil.message_events.iter().find(|(p, _)| p == phrase);
+            found.map(|(_, name)| name.as_str())
+        };
+        assert_eq!(named("ALERT=tamper"), Some("tamper"));
+        assert_eq!(fanvil.sip.qualify, Some(Some(Duration::from_secs(30))));
+        let text = "title = \"x\"\n[sip]\nqualify = \"1s\"\n[message-events]\n\"\" = \"tamper\"\n\"x\" = \"two words\"\n";
+        let errors = read(Path::new("x.toml"), text).unwrap_err().to_string();
+        for part in ["sip.qualify", "empty phrase", "not a name"] {
+            assert!(errors.contains(part), "{part} not in {errors}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod account;
 mod audit;
 mod call;
 mod config;
+mod device;
 mod house;
 mod import;
 mod ladder;
@@ -72,6 +73,9 @@ pub enum Command {
     /// SIP accounts: phones, panels, door stations.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Devices as they are now: who answers, and who did in the last 24 hours.
+    #[command(subcommand)]
+    Device(device::Command),
     /// Verify and export the tamper-evident log.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -203,6 +207,7 @@ fn run(cli: Cli) -> Done {
         Command::Unit(command) => block_on(house::unit(command)),
         Command::Person(command) => block_on(house::person(command)),
         Command::Account(command) => block_on(account::account(command)),
+        Command::Device(command) => block_on(device::run(command)),
         Command::Audit(command) => block_on(audit::run(command)),
         Command::Call(command) => block_on(call::run(command)),
         Command::Trace(args) => block_on(trace::run(args)),

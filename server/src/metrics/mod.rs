@@ -3,6 +3,7 @@
 //! Threads on the call path share no histogram and no lock: signalling publishes a list of samples once a
 //! second, media workers count in atomics, and call latencies are observed by the task that writes calls behind.
 
+pub(crate) mod devices;
 pub(crate) mod http;
 
 use std::sync::Arc;
@@ -74,6 +75,8 @@ impl Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     samples: ArcSwap<Vec<Sample>>,
+    /// What is known of devices, replaced as a whole now and then.
+    pub(crate) readings: ArcSwap<Vec<intercom::Reading>>,
     /// Calls in progress for their people, for the drain.
     pub(crate) live_calls: AtomicUsize,
     /// The same with those that only wait for their last transactions.

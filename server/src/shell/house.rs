@@ -162,7 +162,7 @@ impl House {
         let http = sockets
             .http
             .map(|listener| {
-                let more = trace::http::router(hub, conf.http_token.clone());
+                let more = routes(hub, &metrics, conf.http_token.as_ref());
                 serve_http(listener, &metrics, more)
             })
             .transpose()?;
@@ -386,6 +386,16 @@ fn raise_descriptors(conf: &conf::Resolved) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What is shown beside `/metrics`, to whom it may be shown.
+fn routes(
+    hub: Arc<trace::Hub>,
+    metrics: &Arc<Metrics>,
+    token: Option<&conf::Secret>,
+) -> axum::Router {
+    let devices = metrics::devices::router(Arc::clone(&metrics.published), token.cloned());
+    trace::http::router(hub, token.cloned()).merge(devices)
 }
 
 /// Serves `/metrics` and `more` until the runtime ends; nothing waits for it.

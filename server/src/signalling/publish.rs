@@ -1,18 +1,36 @@
 //! The signalling thread's counts as samples, once a second.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use intercom::B2bua;
+use intercom::reach::Reachability;
+use intercom::{B2bua, Reading};
 
 use super::world::World;
 use crate::metrics::{Published, Sample};
 use crate::transport::stream::Counts;
 
-pub(super) fn publish(published: &Published, b2bua: &B2bua, world: &World) {
-    let mut samples = Vec::with_capacity(128);
+/// Readings of devices are taken every so many times only: their history is the dearest of all.
+const READINGS_EVERY: u64 = 5;
+
+pub(super) fn publish(
+    published: &Published,
+    b2bua: &B2bua,
+    world: &World,
+    now: Instant,
+    turn: u64,
+) {
+    if turn.is_multiple_of(READINGS_EVERY) {
+        let readings = b2bua.reachability(now).collect();
+        published.readings.store(Arc::new(readings));
+    }
+    let mut samples = Vec::with_capacity(192);
     calls(&mut samples, b2bua, world);
+    events(&mut samples, b2bua, world);
     transactions(&mut samples, b2bua.sip_counters());
     transports(&mut samples, world);
+    devices(&mut samples, &published.readings.load());
     published
         .live_calls
         .store(b2bua.live_calls(), Ordering::Release);
@@ -100,6 +118,79 @@ fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
     samples.extend(world.unlocks.results.iter().map(|(result, count)| {
         Sample::count("unlock_results", "Granted unlocks by result", *count)
             .label("result", &result)
+    }));
+}
+
+/// Subscriptions, site events, and who answers.
+fn events(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
+    let counters = b2bua.event_counters();
+    let notifier = counters.notifier;
+    samples.extend([
+        Sample::gauge(
+            "subscriptions",
+            "Event subscriptions held",
+            counters.subscriptions,
+        ),
+        Sample::gauge("publications", "Publications held", counters.publications),
+        Sample::count(
+            "subscriptions_begun",
+            "Event subscriptions begun",
+            notifier.begun,
+        ),
+        Sample::count(
+            "subscriptions_refused",
+            "SUBSCRIBEs refused: package, right or name",
+            counters.refused,
+        ),
+        Sample::count(
+            "subscriptions_overflow",
+            "SUBSCRIBEs refused, table or account full",
+            notifier.overflow,
+        ),
+        Sample::count(
+            "subscriptions_unreachable",
+            "Subscriptions ended, no NOTIFY reached the subscriber",
+            notifier.unreachable,
+        ),
+        Sample::count(
+            "subscriptions_timed_out",
+            "Subscriptions ended, not refreshed or given up",
+            notifier.timed_out,
+        ),
+        Sample::count("notifies", "NOTIFYs sent", notifier.notified),
+    ]);
+    samples.extend(world.events.iter().map(|(kind, count)| {
+        Sample::count("site_events", "Events of the site", *count).label("kind", kind)
+    }));
+    samples.extend(b2bua.reachability_counts().map(|(state, count)| {
+        Sample::gauge("devices_asked", "Devices asked by OPTIONS, by state", count)
+            .label("state", &state)
+    }));
+}
+
+/// What is known of devices, and of the doors among them as samples: there are few of those.
+fn devices(samples: &mut Vec<Sample>, readings: &[Reading]) {
+    let doors = || readings.iter().filter(|reading| reading.door.is_some());
+    let gauge = |name, help, reading: &Reading, value: usize| {
+        Sample::gauge(name, help, value).label("device", &reading.device)
+    };
+    samples.extend(doors().map(|reading| {
+        let up = matches!(
+            reading.state,
+            Reachability::Reachable | Reachability::Lagging
+        );
+        let help = "Whether the door's station answers OPTIONS";
+        gauge("door_reachable", help, reading, usize::from(up))
+    }));
+    samples.extend(doors().filter_map(|reading| {
+        let rtt = usize::try_from(reading.rtt?.as_micros()).unwrap_or(usize::MAX);
+        let help = "Round trip of the door's latest answer, microseconds";
+        Some(gauge("door_rtt_microseconds", help, reading, rtt))
+    }));
+    samples.extend(doors().filter_map(|reading| {
+        let help = "Thousandths of the last 24 hours in which the door's station answered";
+        let permille = usize::from(reading.permille?);
+        Some(gauge("door_reachable_permille", help, reading, permille))
     }));
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Reactor {
     inbox: Inbox,
     published: Arc<Published>,
     publish_at: Instant,
+    /// How often it was published.
+    turn: u64,
     draining: bool,
     stop: bool,
 }
@@ -77,6 +79,7 @@ impl Reactor {
             inbox,
             published,
             publish_at: Instant::now(),
+            turn: 0,
             draining: false,
             stop: false,
         })
@@ -92,7 +95,7 @@ impl Reactor {
             self.world.sources.lapsed(now.mono, source);
         }
         self.feed(now, Input::Restore(restored.bindings));
-        super::publish::publish(&self.published, &self.b2bua, &self.world);
+        self.publish(now.mono);
     }
 
     pub(super) fn run(mut self) {
@@ -172,8 +175,14 @@ impl Reactor {
                 } else {
                     PUBLISH
                 };
-            super::publish::publish(&self.published, &self.b2bua, &self.world);
+            self.publish(now.mono);
         }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let turn = self.turn;
+        self.turn += 1;
+        super::publish::publish(&self.published, &self.b2bua, &self.world, now, turn);
     }
 
     fn take_letters(&mut self, now: Now) {

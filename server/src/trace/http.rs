@@ -34,32 +34,41 @@ pub(crate) fn router(hub: Arc<Hub>, token: Option<conf::Secret>) -> Router {
 
 impl Door {
     fn admits(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        match &self.token {
-            Some(token) => {
-                let shown = text(header::AUTHORIZATION)
-                    .and_then(|value| value.strip_prefix("Bearer "))
-                    .unwrap_or_default();
-                let same = same(shown.as_bytes(), token.expose().as_bytes());
-                same.then_some(()).ok_or((
-                    StatusCode::UNAUTHORIZED,
-                    "show the token of http.token-file: Authorization: Bearer …\n",
-                ))
-            }
-            None => {
-                let host = text(header::HOST).is_some_and(is_plain);
-                (peer.ip().to_canonical().is_loopback() && host)
+        admits(self.token.as_ref(), peer, headers)
+    }
+}
+
+/// Whether whoever asks may be shown what happens in the house.
+pub(crate) fn admits(
+    token: Option<&conf::Secret>,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    match token {
+        Some(token) => {
+            let shown = text(header::AUTHORIZATION)
+                .and_then(|value| value.strip_prefix("Bearer "))
+                .unwrap_or_default();
+            let same = same(shown.as_bytes(), token.expose().as_bytes());
+            same.then_some(()).ok_or((
+                StatusCode::UNAUTHORIZED,
+                "show the token of http.token-file: Authorization: Bearer …\n",
+            ))
+        }
+        None => {
+            let host = text(header::HOST).is_some_and(is_plain);
+            (peer.ip().to_canonical().is_loopback() && host)
                     .then_some(())
                     .ok_or((
                         StatusCode::FORBIDDEN,
                         "messages are shown to this machine alone; set http.token-file to ask from elsewhere\n",
                     ))
-            }
         }
     }
 }
 
-type Refusal = (StatusCode, &'static str);
+pub(crate) type Refusal = (StatusCode, &'static str);
 
 /// Every octet is looked at, whatever differs first.
 fn same(shown: &[u8], token: &[u8]) -> bool {
