@@ -783,12 +783,24 @@ impl Check<'_> {
             }
             hash
         });
+        if let Some(picture) = &written.picture
+            && !is_picture(picture.get_ref())
+        {
+            let hint = "write \"https://192.0.2.20/still.jpg\": no space, quotes or angle brackets";
+            self.fault(
+                &picture.span(),
+                &key("picture"),
+                "not a picture's URL",
+                hint,
+            );
+        }
         let text = |value: &Written<String>| value.as_ref().map(|v| v.get_ref().clone());
         Door {
             url: text(&written.url),
             user: text(&written.user),
             password,
             tls_pin,
+            picture: text(&written.picture),
         }
     }
 
@@ -843,6 +855,17 @@ fn is_host(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
     };
     !text.is_empty() && text.len() <= 253 && (name(text) || text.parse::<IpAddr>().is_ok())
+}
+
+/// An HTTP URL that can stand between angle brackets in a header.
+fn is_picture(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>' | '"' | '\\');
+        !rest.is_empty() && rest.chars().all(plain)
+    })
 }
 
 fn is_base_url(text: &str) -> bool {

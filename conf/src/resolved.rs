@@ -270,4 +270,6 @@ pub struct Door {
     pub password: Option<Secret>,
     /// SHA-256 of the station certificate's DER, for a self-signed one.
     pub tls_pin: Option<[u8; 32]>,
+    /// Where phones get a picture of the caller: an `http://` or `https://` URL.
+    pub picture: Option<String>,
 }

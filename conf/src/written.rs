@@ -234,6 +234,7 @@ pub(crate) struct Door {
     pub(crate) password: Written<Secret>,
     pub(crate) password_file: Written<String>,
     pub(crate) tls_pin: Written<String>,
+    pub(crate) picture: Written<String>,
 }
 
 /// A length of time: `500ms`, `20s`, `5m`, `2h`, `1d`.

@@ -168,6 +168,8 @@ pub struct Config {
     pub advertise: BTreeMap<SocketAddr, String>,
     /// Our listeners; without any, nothing goes out but to who came to us.
     pub listeners: Vec<Listener>,
+    /// Where a picture of a door's caller is to be had, by door: goes into Call-Info of what its calls ring.
+    pub pictures: BTreeMap<String, String>,
     /// Call limits.
     pub limits: CallLimits,
     /// Session timers (RFC 4028).
@@ -210,6 +212,7 @@ impl Default for Config {
             certified: BTreeMap::new(),
             advertise: BTreeMap::new(),
             listeners: Vec::new(),
+            pictures: BTreeMap::new(),
             limits: CallLimits::default(),
             session: sip_proxy::SessionPolicy::default(),
             registration: RegistrationLimits::default(),

@@ -69,6 +69,8 @@ pub struct StationProfile {
     pub early_media: bool,
     /// Auto-answer headers of this handset.
     pub auto_answer: AutoAnswer,
+    /// Header lines added to a call from a door: how this handset is told to ring otherwise (`Alert-Info`).
+    pub door_call: Vec<(String, String)>,
     /// It speaks UDP and nothing else: a request too long for one datagram is sent as one all the same.
     pub datagrams_only: bool,
     /// Whether it is asked if it is there.
@@ -87,6 +89,7 @@ impl Default for StationProfile {
             ring_limit: None,
             early_media: false,
             auto_answer: AutoAnswer::default(),
+            door_call: Vec::new(),
             datagrams_only: false,
             qualify: Qualified::default(),
         }

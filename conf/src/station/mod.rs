@@ -54,6 +54,8 @@ pub struct Sip {
     pub auto_answer: Vec<(String, String)>,
     /// How often it is asked by OPTIONS whether it is there; `None`: as `[qualify]` says, `Some(None)`: never.
     pub qualify: Option<Option<Duration>>,
+    /// Header lines of a call from a door, name and value.
+    pub door_call: Vec<(String, String)>,
 }
 
 /// A way digits travel.

@@ -41,6 +41,7 @@ struct WrittenSip {
     call_limit: Written<Span>,
     auto_answer: Vec<Spanned<String>>,
     qualify: Written<Every>,
+    door_call: Vec<Spanned<String>>,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
@@ -273,11 +274,14 @@ impl Check<'_> {
             Duration::from_millis(10),
             Duration::from_millis(60),
         );
-        let auto_answer = written
-            .auto_answer
-            .iter()
-            .filter_map(|line| self.header_line(line))
-            .collect();
+        let mut lines = |key: &str, lines: &[Spanned<String>]| {
+            let lines = lines.iter();
+            lines
+                .filter_map(|line| self.header_line(key, line))
+                .collect()
+        };
+        let auto_answer = lines("sip.auto-answer", &written.auto_answer);
+        let door_call = lines("sip.door-call", &written.door_call);
         Sip {
             transports,
             codecs,
@@ -289,6 +293,7 @@ impl Check<'_> {
             call_limit: optional(&written.call_limit),
             auto_answer,
             qualify: self.qualify(&written.qualify),
+            door_call,
         }
     }
 
@@ -340,7 +345,7 @@ impl Check<'_> {
         }
     }
 
-    fn header_line(&mut self, line: &Spanned<String>) -> Option<(String, String)> {
+    fn header_line(&mut self, key: &str, line: &Spanned<String>) -> Option<(String, String)> {
         let parts = line
             .get_ref()
             .split_once(": ")
@@ -348,7 +353,7 @@ impl Check<'_> {
         if parts.is_none() {
             self.fault(
                 &line.span(),
-                "sip.auto-answer",
+                key,
                 "not a header line",
                 "write \"Alert-Info: Ring Answer\"",
             );

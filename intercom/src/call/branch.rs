@@ -61,6 +61,9 @@ pub(crate) struct Branch {
     pub(crate) tried: Vec<Flow>,
 }
 
+/// Losing branches whose contact may still bring answers of further devices; those of more are not hung up by us, and
+/// give up by themselves after 64·T1 without an ACK.
+const MAX_LOST: usize = 32;
 /// The losers of a race.
 pub(crate) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 /// The step ended, or the caller went.
@@ -230,6 +233,9 @@ impl Call {
             BranchState::Ended(reason) => reason,
             _ => ELSEWHERE,
         };
+        if self.lost.len() < MAX_LOST {
+            self.lost.push((branch.leg.index, branch.leg.flow));
+        }
         let Ok(dialog) = branch.confirmed(message) else {
             return;
         };

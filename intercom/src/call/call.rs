@@ -123,6 +123,8 @@ pub(crate) struct Call {
     pub(crate) max_forwards: u8,
     pub(crate) phase: Phase,
     pub(crate) branches: Vec<Branch>,
+    /// Losing branches that were answered: their leg and flow, for what a fork behind them answers too.
+    pub(crate) lost: Vec<(u16, Flow)>,
     /// Numbers on their way to a trunk. Bounded by the members of a ring step.
     pub(crate) dialling: Vec<Dialling>,
     pub(crate) hop: Option<Hop>,
@@ -177,6 +179,7 @@ impl Call {
         let origin = party.clone();
         let mut caller = Leg::new(0, party, profile, flow, local_tag, Some(dialog));
         caller.learn(&message);
+        caller.flags.private = super::identity::wishes_privacy(&message);
         let opening = Opening::new(site, &message);
         let mut call = Call {
             number,
@@ -192,6 +195,7 @@ impl Call {
             max_forwards: 70,
             phase: Phase::Routing,
             branches: Vec::new(),
+            lost: Vec::new(),
             dialling: Vec::new(),
             hop: None,
             next_leg: 1,

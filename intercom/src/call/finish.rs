@@ -196,11 +196,12 @@ impl Call {
         message: &Message,
     ) -> Option<(OutgoingRequest, Option<OutgoingRequest>, sip_proxy::Flow)> {
         let (_, index) = super::parse_tag(message.from_tag()?)?;
-        let leg = self.peek(index).or(self.progress.winner.as_deref())?;
-        let flow = leg.flow;
+        let last = self.progress.winner.as_deref();
+        let leg = self.peek(index).or(last.filter(|leg| leg.index == index));
+        let lost = self.lost.iter().find(|(lost, _)| *lost == index);
+        let flow = leg.map(|leg| leg.flow).or(lost.map(|(_, flow)| *flow))?;
         let known = leg
-            .dialog
-            .as_ref()
+            .and_then(|leg| leg.dialog.as_ref())
             .filter(|dialog| Some(dialog.remote_tag.as_str()) == message.to_tag());
         if let Some(dialog) = known {
             return Some((dialog.ack(message.cseq()), None, flow));
@@ -219,6 +220,8 @@ impl Call {
             body: None,
         };
         let mut dialog = Dialog::from_response(&sent, message, flow).ok()?;
+        // Its early dialog, no longer known, may have used some numbers for PRACKs.
+        dialog.local_cseq = dialog.local_cseq.saturating_add(100);
         let ack = dialog.ack(message.cseq());
         let mut bye = dialog.request(Method::Bye);
         bye.headers

@@ -179,6 +179,7 @@ impl Call {
                 Line::Call(format!("{}: cannot be reached", member.name)),
             );
             self.member_done(index, RingOutcome::Unreachable);
+            self.member_rule(site, now, index, RingOutcome::Unreachable);
         }
     }
 

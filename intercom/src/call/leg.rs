@@ -66,6 +66,8 @@ pub(crate) struct LegFlags {
     pub(crate) renew: bool,
     /// The dialog is by an INVITE of ours: its Call-ID too.
     pub(crate) uac: bool,
+    /// Wishes that nobody is told who it is (RFC 3323).
+    pub(crate) private: bool,
     /// The peer's latest `Allow` names UPDATE (RFC 3311 §5.1).
     pub(crate) takes_update: bool,
 }

@@ -15,7 +15,7 @@
 //!     driving.rs a code sent to the station on the door's leg
 //!     finish.rs   BYE, CANCEL, CDR
 //!   watched.rs  what watchers of its devices see
-//!   leg.rs     a dialog and its media;  offer.rs  what an INVITE of ours says
+//!   leg.rs     a dialog and its media;  offer.rs  what an INVITE of ours says;  identity.rs  whom it is from
 //! ```
 
 mod answer;
@@ -31,6 +31,7 @@ mod early;
 mod finish;
 mod flows;
 mod fork;
+mod identity;
 mod leg;
 mod legs;
 mod offer;

@@ -110,8 +110,6 @@ impl Call {
     ) -> OutgoingRequest {
         let random = site.random();
         let domain = site.config.domain();
-        let caller = &self.caller.party;
-        let name = caller.door.as_deref().unwrap_or(&caller.device);
         let mut headers = vec![
             (HeaderName::Allow, ALLOW.to_owned()),
             (HeaderName::Supported, SUPPORTED.to_owned()),
@@ -127,25 +125,13 @@ impl Call {
                 .extend(extra.map(|(name, value)| (HeaderName::from_token(name), value.clone())));
         }
         headers.extend(self.referred_by(site));
-        // A trunk knows neither our accounts nor our domain: there we are who its contract says.
-        let (ours, theirs) = match site.trunk(&leg.party.user) {
-            Some(trunk) => {
-                let identity = trunk.identity();
-                headers.push((HeaderName::PAssertedIdentity, format!("<{identity}>")));
-                (identity, target.uri.clone())
-            }
-            None => (
-                format!("sip:{}@{domain}", caller.user),
-                format!("sip:{}@{domain}", leg.party.user),
-            ),
-        };
-        let from = format!("\"{}\" <{ours}>;tag={}", quoted(name), leg.local_tag);
-        let to = format!("<{theirs}>");
+        let identity = self.identity(site, leg, target);
+        headers.extend(identity.headers);
         OutgoingRequest {
             method: Method::Invite,
             uri: target.uri.clone(),
-            from,
-            to,
+            from: format!("{};tag={}", identity.from, leg.local_tag),
+            to: identity.to,
             call_id: format!("{:016x}-{}-{}@{domain}", random, self.number, leg.index),
             cseq: 1,
             max_forwards: self.max_forwards,
@@ -154,20 +140,5 @@ impl Call {
             headers,
             body: Some(sdp(offer)),
         }
-    }
-}
-
-/// A display name for a quoted string (RFC 3261 §25.1).
-fn quoted(name: &str) -> String {
-    name.chars()
-        .filter(|c| !c.is_control() && *c != '"' && *c != '\\')
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_display_name_cannot_leave_its_quotes() {
-        assert_eq!(super::quoted("a\"b\\c\r\nd"), "abcd");
     }
 }

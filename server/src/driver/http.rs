@@ -338,6 +338,7 @@ mod tests {
             user: Some("doorward".into()),
             password: Some(Secret::new("swordfish")),
             tls_pin: None,
+            picture: None,
         }
     }
 

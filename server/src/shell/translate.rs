@@ -86,6 +86,11 @@ pub(super) fn intercom(
         certified: conf.certified.clone(),
         advertise: own.clone(),
         listeners: bound.iter().map(listener).collect(),
+        pictures: conf
+            .doors
+            .iter()
+            .filter_map(|(name, door)| Some((name.clone(), door.picture.clone()?)))
+            .collect(),
         limits: CallLimits {
             max_calls: conf.limits.calls,
             max_calls_per_device: conf.limits.calls_per_account,
@@ -200,6 +205,7 @@ fn profile(written: &Profile) -> StationProfile {
             Some(None) => Qualified::Never,
             Some(Some(time)) => Qualified::Every(time),
         },
+        door_call: written.sip.door_call.clone(),
         datagrams_only: written.sip.transports.iter().all(|t| t == "udp"),
     }
 }
