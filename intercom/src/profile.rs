@@ -75,6 +75,9 @@ pub struct StationProfile {
     pub datagrams_only: bool,
     /// Whether it is asked if it is there.
     pub qualify: Qualified,
+    /// It answers challenges with a nonce count it has used before (RFC 7616 §3.4): that passes from the address that used
+    /// it, but for a request that unlocks.
+    pub repeats_nonce: bool,
 }
 
 impl Default for StationProfile {
@@ -92,6 +95,7 @@ impl Default for StationProfile {
             door_call: Vec::new(),
             datagrams_only: false,
             qualify: Qualified::default(),
+            repeats_nonce: false,
         }
     }
 }

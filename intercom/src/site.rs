@@ -183,6 +183,12 @@ impl Site {
         format!("sip:{user}@{}", self.config.domain())
     }
 
+    /// Whether any profile knows devices that repeat their nonce count.
+    pub(crate) fn has_repeaters(&self) -> bool {
+        let mut profiles = self.config.profiles.values();
+        profiles.any(|profile| profile.repeats_nonce)
+    }
+
     /// Our Contact as seen from a flow.
     pub(crate) fn contact(&self, flow: &Flow) -> String {
         let host = self.config.host_of(flow.local);

@@ -56,6 +56,8 @@ pub struct Sip {
     pub qualify: Option<Option<Duration>>,
     /// Header lines of a call from a door, name and value.
     pub door_call: Vec<(String, String)>,
+    /// It answers challenges with a nonce count it has used before: taken from the same address, but for unlocking.
+    pub repeats_nonce: bool,
 }
 
 /// A way digits travel.

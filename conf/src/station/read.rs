@@ -42,6 +42,7 @@ struct WrittenSip {
     auto_answer: Vec<Spanned<String>>,
     qualify: Written<Every>,
     door_call: Vec<Spanned<String>>,
+    repeats_nonce: Option<bool>,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
@@ -294,6 +295,7 @@ impl Check<'_> {
             auto_answer,
             qualify: self.qualify(&written.qualify),
             door_call,
+            repeats_nonce: written.repeats_nonce.unwrap_or(false),
         }
     }
 

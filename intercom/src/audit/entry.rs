@@ -30,6 +30,8 @@ pub enum Kind {
     UnlockResult,
     /// A failed authentication.
     AuthFailure,
+    /// The station of a door registered from a new address.
+    ContactMoved,
     /// An account, device or person was added, changed or revoked.
     Credential,
     /// A plan or configuration was loaded or refused.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig};
+use sip_proxy::digest::{AuthVerdict, Authenticator, AuthenticatorConfig, Ha1};
 use sip_proxy::{ConnectionId, Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx, Uri};
 
 use super::{B2bua, Output};
 use crate::Now;
 use crate::audit::Kind;
+use crate::buzz::ACTION;
 use crate::call::Party;
 use crate::site::Site;
 
@@ -44,12 +45,38 @@ impl B2bua {
             return Some(party);
         }
         let accounts = std::sync::Arc::clone(&self.site.accounts);
-        let lookup = |user: &str| accounts.get(user).map(|account| account.ha1.clone());
-        let verdict = self
-            .authenticator(now)
-            .check(now.mono, message, flow.remote, lookup);
+        let lookup = |user: &str| accounts.get(user).map(|account| &account.ha1);
+        // Within a dialog a digit may unlock, and an Action says so.
+        let unlocks = message.to_tag().is_some()
+            || message.header(&HeaderName::Other(ACTION.into())).is_some();
+        let lenient = !unlocks && self.site.has_repeaters();
+        let verdict = if lenient {
+            let profiles = std::mem::take(&mut self.site.config.profiles);
+            let repeats = |user: &str| {
+                let profile = accounts.get(user).map(|account| &account.profile);
+                profile
+                    .and_then(|profile| profiles.get(profile))
+                    .is_some_and(|profile| profile.repeats_nonce)
+            };
+            let verdict = self.authenticator(now).check_lenient(
+                now.mono,
+                message,
+                flow.remote,
+                lookup,
+                repeats,
+            );
+            self.site.config.profiles = profiles;
+            verdict
+        } else {
+            self.authenticator(now)
+                .check(now.mono, message, flow.remote, lookup)
+        };
         match verdict {
             AuthVerdict::Granted { user, .. } => {
+                // Registrations say where an account is at home; who never registers has to be remembered.
+                if *message.method() != Method::Register && !self.is_home(now, &user, flow) {
+                    self.penalties.at_home(now.mono, &user, flow.remote.ip());
+                }
                 let party = self.site.party(&user);
                 if party.is_none() {
                     self.answer(tx, OutgoingResponse::new(403));
@@ -67,10 +94,10 @@ impl B2bua {
             AuthVerdict::Wrong { user } => {
                 self.counters.wrong_credentials += 1;
                 self.record_failure(now, &user, message, flow);
-                if !self.is_home(now, &user, flow)
-                    && self.penalties.failed(now.mono, flow.remote.ip())
-                {
-                    self.counters.penalties += 1;
+                if !self.is_home(now, &user, flow) {
+                    let source = self.penalties.failed(now.mono, flow.remote.ip());
+                    let account = self.penalties.failed_as(now.mono, &user);
+                    self.counters.penalties += u64::from(source) + u64::from(account);
                 }
                 self.challenge(now, tx, false);
                 None
@@ -106,11 +133,12 @@ impl B2bua {
         self.certified.get(&flow.connection?).map(String::as_str)
     }
 
-    /// Whether a source is where the account is at home: it has a live registration there, or is known by the address.
-    /// Who sends from a stranger's address in a door's name must not be able to silence the door.
+    /// Whether a source is where the account is at home: it has or lately had a registration there, has called from there,
+    /// or is known by the address. Who sends from a stranger's address in a door's name must not be able to silence the door.
     fn is_home(&self, now: Now, user: &str, flow: &Flow) -> bool {
         let source = flow.remote.ip();
         self.site.config.trusted_account(source) == Some(user)
+            || self.penalties.is_at_home(user, source)
             || self
                 .site
                 .location
@@ -119,15 +147,18 @@ impl B2bua {
                 .any(|binding| binding.source == source)
     }
 
-    /// Whether a message from a source under penalty is dropped unanswered: every new request, but one in the name of
-    /// an account that is at home there. What belongs to dialogs and transactions goes on.
+    /// Whether a message is dropped unanswered. From a source under penalty that is every new request, but one in the name
+    /// of an account that is at home there; from elsewhere one that names an account under penalty where it is not at home.
+    /// What belongs to dialogs and transactions goes on.
     pub(super) fn is_silenced(&mut self, now: Now, flow: &Flow, bytes: &Bytes) -> bool {
-        if self.certified_account(flow).is_some() {
+        let by_source = self.penalties.silent(now.mono, flow.remote.ip());
+        let none = !by_source && !self.penalties.accounts_silent(now.mono);
+        if none || self.certified_account(flow).is_some() {
             return false;
         }
         let limits = self.site.config.endpoint.limits.clone();
         let Ok(message) = Message::parse(bytes.clone(), &limits) else {
-            return true;
+            return by_source;
         };
         let goes_on = !message.is_request()
             || matches!(message.method(), Method::Ack | Method::Cancel)
@@ -136,9 +167,9 @@ impl B2bua {
             return false;
         }
         // With no account in sight, this only reads whose name is given: the same reading as when it counts.
-        let verdict = self
-            .authenticator(now)
-            .check(now.mono, &message, flow.remote, |_| None);
+        let verdict =
+            self.authenticator(now)
+                .check(now.mono, &message, flow.remote, |_| None::<Ha1>);
         let user = match verdict {
             AuthVerdict::Wrong { user } => Some(user),
             // Known by its address, which somebody may have written on wrong passwords of his own.
@@ -152,7 +183,8 @@ impl B2bua {
                 .ok()
                 .and_then(|uri| uri.user_unescaped()),
         };
-        user.is_none_or(|user| !self.is_home(now, &user, flow))
+        let Some(user) = user else { return by_source };
+        (by_source || self.penalties.silent_as(now.mono, &user)) && !self.is_home(now, &user, flow)
     }
 
     fn authenticator(&mut self, now: Now) -> &mut Authenticator {

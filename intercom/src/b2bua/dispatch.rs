@@ -4,6 +4,7 @@ use dialplan::{CallFacts, Priority};
 use sip_proxy::uri::Scheme;
 use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 
+use super::gruu::Dialled;
 use super::{B2bua, Output, inspection};
 use crate::Now;
 use crate::buzz;
@@ -193,7 +194,11 @@ impl B2bua {
         let Some(party) = self.authenticate(now, tx, &message, &flow, action.is_some()) else {
             return;
         };
-        let Some(dial) = self.dialled(tx, &message, &flow) else {
+        let Some(Dialled {
+            user: dial,
+            user_agent,
+        }) = self.dialled(now, tx, &message, &flow)
+        else {
             return;
         };
         if let Some(action) = action {
@@ -228,6 +233,7 @@ impl B2bua {
                 let (id, device) = (&call.id, &call.caller.party.device);
                 self.ladders
                     .begin(number, id, now.civil, first.call_id(), device);
+                call.user_agent = user_agent;
                 call.start(&mut self.site, now, &first);
                 self.calls.insert(number, call);
                 self.after_start(now, number);
@@ -245,10 +251,11 @@ impl B2bua {
     /// Whom a request is for, when it is for this site.
     pub(super) fn dialled(
         &mut self,
+        now: Now,
         tx: ServerTx,
         message: &Message,
         flow: &Flow,
-    ) -> Option<String> {
+    ) -> Option<Dialled> {
         let Ok(uri) = message.request_uri() else {
             self.answer(tx, OutgoingResponse::new(400));
             return None;
@@ -262,7 +269,7 @@ impl B2bua {
             self.answer(tx, OutgoingResponse::new(403));
             return None;
         }
-        Some(uri.user_unescaped().unwrap_or_default())
+        self.addressee(now, tx, &uri)
     }
 
     /// Why a new call of this party is refused, if it is.
@@ -327,7 +334,7 @@ impl B2bua {
         {
             return self.station_message(now, tx, message, &party, &door);
         }
-        let Some(dial) = self.dialled(tx, message, &flow) else {
+        let Some(Dialled { user: dial, .. }) = self.dialled(now, tx, message, &flow) else {
             return;
         };
         if let Some(action) = action {

@@ -280,6 +280,8 @@ pub struct Counters {
     pub challenged: u64,
     /// Wrong credentials.
     pub wrong_credentials: u64,
+    /// Stations of doors that registered from a new address.
+    pub doors_moved: u64,
     /// Sources that began a silence for their wrong credentials.
     pub penalties: u64,
     /// Messages met with that silence.

@@ -4,6 +4,7 @@ mod authentication;
 mod buzz;
 mod dispatch;
 mod events;
+mod gruu;
 mod handover;
 mod heard;
 mod inspection;
@@ -23,9 +24,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sip_proxy::digest::Authenticator;
 use sip_proxy::message::Capabilities;
-use sip_proxy::{
-    BindingChange, ClientTx, ConnectionId, Endpoint, Location, Pool, Registrar, ServerTx,
-};
+use sip_proxy::{ClientTx, ConnectionId, Endpoint, Location, Pool, Registrar, ServerTx};
 
 use crate::Now;
 use crate::accounts::Accounts;
@@ -209,9 +208,7 @@ impl B2bua {
         match input {
             Input::Received { flow, bytes } => {
                 self.hear(now, false, &flow, &bytes);
-                if self.penalties.silent(now.mono, flow.remote.ip())
-                    && self.is_silenced(now, &flow, &bytes)
-                {
+                if self.is_silenced(now, &flow, &bytes) {
                     self.counters.silenced += 1;
                 } else {
                     self.feed(now, sip_proxy::Input::Received { flow, bytes });
@@ -472,20 +469,15 @@ impl B2bua {
         }
     }
 
-    fn bindings_changed(&mut self, now: Now, changes: Vec<BindingChange>) {
-        for change in &changes {
-            if let BindingChange::Moved { aor, .. } = change {
-                self.binding_moved(now, aor);
-            }
-        }
-        self.watch_bindings(now, &changes);
-        if !changes.is_empty() {
-            self.queue.push_back(Output::Bindings(changes));
-        }
+    /// The door an address-of-record stands at.
+    fn door_of(&self, aor: &str) -> Option<String> {
+        let user = aor.strip_prefix("sip:")?.split('@').next()?;
+        self.site.party(user)?.door
     }
 
     /// Feeds the transaction layer and takes what comes out.
-    fn feed(&mut self, now: Now, input: sip_proxy::Input) {
+    fn feed(&mut self, now: Now, mut input: sip_proxy::Input) {
+        self.to_contact(now, &mut input);
         let mut outputs = std::mem::take(&mut self.scratch);
         outputs.extend(self.endpoint.handle(now.mono, input));
         for output in outputs.drain(..) {

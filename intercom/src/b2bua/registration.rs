@@ -3,8 +3,9 @@
 use sip_proxy::message::HeaderName;
 use sip_proxy::{BindingChange, Flow, Message, OutgoingResponse, ServerTx, Uri};
 
-use super::B2bua;
+use super::{B2bua, Output};
 use crate::Now;
+use crate::audit::Kind;
 use crate::call::CallInput;
 
 impl B2bua {
@@ -50,6 +51,45 @@ impl B2bua {
                     },
                 );
             }
+        }
+    }
+
+    /// Passes changes of bindings on. A door's contact that moved to another address is worth an eye: what calls from there
+    /// is believed to be the door.
+    pub(super) fn bindings_changed(&mut self, now: Now, changes: Vec<BindingChange>) {
+        for change in &changes {
+            // Where a device was registered it is at home for some time yet.
+            if let BindingChange::Removed { aor, binding, .. }
+            | BindingChange::Moved {
+                aor,
+                before: binding,
+                ..
+            } = change
+            {
+                let user = super::gruu::user_of(aor);
+                self.penalties.at_home(now.mono, user, binding.source);
+            }
+            if let BindingChange::Moved {
+                aor,
+                binding,
+                before,
+            } = change
+                && let Some(door) = self.door_of(aor)
+            {
+                self.counters.doors_moved += 1;
+                self.binding_moved(aor);
+                let mut entry = self.journal.entry(now.civil, Kind::ContactMoved);
+                entry.actor = Some(format!("device:{}", super::gruu::user_of(aor)));
+                entry.door = Some(door);
+                entry.leg = Some(binding.flow.remote.to_string());
+                entry.detail = Some(format!("registered from {} before", before.source));
+                let record = self.journal.record(entry);
+                self.queue.push_back(Output::Record(record));
+            }
+        }
+        self.watch_bindings(now, &changes);
+        if !changes.is_empty() {
+            self.queue.push_back(Output::Bindings(changes));
         }
     }
 

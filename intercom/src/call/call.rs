@@ -112,6 +112,8 @@ pub(crate) struct Call {
     pub(crate) id: String,
     pub(crate) started: Now,
     pub(crate) dial: String,
+    /// A GRUU was dialled: of this device that user agent alone is called.
+    pub(crate) user_agent: Option<(String, String)>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) run: Option<Run>,
     /// Who made the call; stays when its leg has left by a transfer.
@@ -186,6 +188,7 @@ impl Call {
             id,
             started: now,
             dial,
+            user_agent: None,
             plan: Arc::clone(&site.plan),
             run: None,
             origin,

@@ -198,7 +198,12 @@ impl Call {
                 self.note(now, Line::Call(format!("{device}: is the caller")));
                 continue;
             }
-            let targets = site.targets(&device, now.mono);
+            let mut targets = site.targets(&device, now.mono);
+            if let Some((of, key)) = &self.user_agent
+                && *of == device
+            {
+                targets.retain(|target| target.key == *key);
+            }
             let Some(fork) = self.fork() else { return rung };
             let entry = (index, device.clone());
             if targets.is_empty() && fork.ring.join_late && !fork.waiting.contains(&entry) {

@@ -27,6 +27,7 @@ mod pickups;
 mod qualify;
 mod races;
 mod refusals;
+mod registrations;
 mod session_timers;
 mod subscriptions;
 mod talks;

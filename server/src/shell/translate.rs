@@ -206,6 +206,7 @@ fn profile(written: &Profile) -> StationProfile {
             Some(Some(time)) => Qualified::Every(time),
         },
         door_call: written.sip.door_call.clone(),
+        repeats_nonce: written.sip.repeats_nonce,
         datagrams_only: written.sip.transports.iter().all(|t| t == "udp"),
     }
 }

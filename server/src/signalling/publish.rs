@@ -80,6 +80,11 @@ fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
             counters.wrong_credentials,
         ),
         Sample::count(
+            "door_contacts_moved",
+            "Stations of doors that registered from a new address",
+            counters.doors_moved,
+        ),
+        Sample::count(
             "penalties",
             "Sources that began a silence for wrong credentials",
             counters.penalties,

@@ -99,6 +99,14 @@ impl Ha1 {
         }
     }
 
+    /// Whether there is a half for one algorithm.
+    fn has(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Md5 => self.md5.is_some(),
+            Algorithm::Sha256 => self.sha256.is_some(),
+        }
+    }
+
     /// The half for one algorithm as the lower-case hex that goes into the response.
     fn hex(&self, algorithm: Algorithm) -> Option<zeroize::Zeroizing<String>> {
         let hex = match algorithm {

@@ -198,15 +198,14 @@ impl B2bua {
         self.queue.push_back(Output::Event(Box::new(event)));
     }
 
-    /// A device registered from another address; of a door's station that is worth an alarm.
-    pub(super) fn binding_moved(&mut self, now: Now, aor: &str) {
+    /// A device registered from another address; of a door's station that is worth an alarm. The log has its own record.
+    pub(super) fn binding_moved(&mut self, aor: &str) {
         let Some(party) = self.site.party(user_of(aor)) else {
             return;
         };
         if let Some(door) = party.door {
             let device = party.device;
             let event = crate::SiteEvent::RegistrationMoved { door, device };
-            self.log_event(now, &event);
             self.happened(event);
         }
     }

@@ -6,6 +6,7 @@ use sip_proxy::{Flow, Message, OutgoingResponse, ServerTx};
 use super::subscribe::bad_event;
 use super::{B2bua, Entity, Resource};
 use crate::Now;
+use crate::b2bua::gruu::Dialled;
 use crate::event::Package;
 
 impl B2bua {
@@ -25,7 +26,7 @@ impl B2bua {
             // RFC 3903 §6 step 2: also for a package that is served, but of which nothing is published.
             return self.answer(tx, bad_event());
         }
-        let Some(dial) = self.dialled(tx, message, &flow) else {
+        let Some(Dialled { user: dial, .. }) = self.dialled(now, tx, message, &flow) else {
             return;
         };
         if dial != party.user || party.door.is_some() {

@@ -5,6 +5,7 @@ use sip_proxy::{ClientTx, Flow, HeaderName, Message, OutgoingResponse, ServerTx}
 
 use super::{B2bua, Resource, Watch};
 use crate::Now;
+use crate::b2bua::gruu::Dialled;
 use crate::event::{ALLOW_EVENTS, Package};
 
 impl B2bua {
@@ -27,7 +28,7 @@ impl B2bua {
             self.events.refused += 1;
             return self.answer(tx, bad_event());
         };
-        let Some(dial) = self.dialled(tx, message, &flow) else {
+        let Some(Dialled { user: dial, .. }) = self.dialled(now, tx, message, &flow) else {
             return;
         };
         if self.draining {
