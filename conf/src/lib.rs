@@ -19,6 +19,7 @@ mod resolved;
 mod secret;
 pub mod station;
 mod trace;
+mod trunk;
 mod written;
 
 use std::path::{Path, PathBuf};

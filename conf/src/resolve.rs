@@ -73,6 +73,8 @@ pub(crate) fn resolve(file: &Path, text: &str, files: &dyn Files) -> Result<Reso
         outbound: check.outbound(&written.tls),
         trusted,
         certified,
+        trunks: check.trunks(&written.trunk),
+        dns: check.dns(&written.dns),
         doors: written
             .door
             .iter()
@@ -716,20 +718,18 @@ impl Check<'_> {
         (trusted, certified)
     }
 
-    fn door(&mut self, name: &str, written: &written::Door) -> Door {
-        let key = |field: &str| format!("door.{name}.{field}");
-        if let Some(url) = &written.url
-            && !is_base_url(url.get_ref())
-        {
-            let hint =
-                "write \"https://192.0.2.20\" or \"http://door.lan:8080\": no user, path or query";
-            self.fault(&url.span(), &key("url"), "not a station's base URL", hint);
-        }
-        let password = match (&written.password, &written.password_file) {
+    /// A password written here or in a file of its own.
+    pub(crate) fn password(
+        &mut self,
+        file_key: &str,
+        password: &Written<Secret>,
+        file: &Written<String>,
+    ) -> Option<Secret> {
+        match (password, file) {
             (Some(_), Some(file)) => {
                 self.fault(
                     &file.span(),
-                    &key("password-file"),
+                    file_key,
                     "the password is given twice",
                     "keep one of the two",
                 );
@@ -741,7 +741,7 @@ impl Check<'_> {
                 Err(why) => {
                     self.fault(
                         &file.span(),
-                        &key("password-file"),
+                        file_key,
                         why,
                         "the file holds the password alone, mode 0600",
                     );
@@ -749,7 +749,23 @@ impl Check<'_> {
                 }
             },
             (None, None) => None,
-        };
+        }
+    }
+
+    fn door(&mut self, name: &str, written: &written::Door) -> Door {
+        let key = |field: &str| format!("door.{name}.{field}");
+        if let Some(url) = &written.url
+            && !is_base_url(url.get_ref())
+        {
+            let hint =
+                "write \"https://192.0.2.20\" or \"http://door.lan:8080\": no user, path or query";
+            self.fault(&url.span(), &key("url"), "not a station's base URL", hint);
+        }
+        let password = self.password(
+            &key("password-file"),
+            &written.password,
+            &written.password_file,
+        );
         if let (Some(user), None, None) = (&written.user, &written.password, &written.password_file)
         {
             self.fault(

@@ -51,6 +51,10 @@ pub struct Resolved {
     pub certified: BTreeMap<String, String>,
     /// TLS where we connect to others.
     pub outbound: Outbound,
+    /// Peers that carry calls to and from the telephone network, by name.
+    pub trunks: BTreeMap<String, pstn::Trunk>,
+    /// Name servers; empty: the system's.
+    pub dns: Vec<SocketAddr>,
     /// Station connections by door name.
     pub doors: BTreeMap<String, Door>,
     /// Station profiles by name: the built-in ones, and those of `stations.dir`, which win.

@@ -35,6 +35,8 @@ pub(crate) struct File {
     pub(crate) qualify: crate::events::WrittenQualify,
     pub(crate) tls: Tls,
     pub(crate) trusted: Vec<Spanned<Trusted>>,
+    pub(crate) trunk: BTreeMap<String, Spanned<crate::trunk::WrittenTrunk>>,
+    pub(crate) dns: crate::trunk::WrittenDns,
     pub(crate) door: BTreeMap<String, Spanned<Door>>,
 }
 

@@ -104,6 +104,7 @@ fn the_shipped_file_with_its_examples_uncommented_resolves() {
         .collect();
     let mut files = shipped();
     files.push(("etc/lobby.password", "correct horse\n"));
+    files.push(("etc/trunk-a.password", "swordfish\n"));
     files.push(("etc/http.token", "0123456789abcdef\n"));
     let resolved = load_with(&text, &files).unwrap_or_else(|e| panic!("{e}"));
     let lobby = &resolved.doors["lobby"];
@@ -368,4 +369,61 @@ fn a_token_that_can_be_guessed_is_refused() {
     assert!(with("secret\n").unwrap_err().contains("too short"));
     let token = with("0123456789abcdef0123\n").unwrap().http_token.unwrap();
     assert_eq!(token.expose(), "0123456789abcdef0123");
+}
+
+#[test]
+fn a_trunk_says_where_it_is_who_we_are_there_and_who_it_may_be_here() {
+    let text = r#"
+[trunk.trunk-a]
+uri = "sip:trunk.example.com"
+transport = "tcp"
+user = "elm"
+password-file = "a.password"
+addresses = ["192.0.2.1", "2001:db8::1"]
+caller-id = "+420222000111"
+numbers = "00"
+[dns]
+servers = ["192.0.2.53", "127.0.0.1:5353"]
+"#;
+    let conf = load_with(text, &[("etc/a.password", "swordfish\n")]).unwrap();
+    let trunk = &conf.trunks["trunk-a"];
+    let login = trunk.login.as_ref().unwrap();
+    assert_eq!(
+        (login.user.as_str(), login.realm.as_str()),
+        ("elm", "trunk.example.com")
+    );
+    assert_eq!(login.password.expose(), "swordfish");
+    assert_eq!(trunk.identity(), "sip:00420222000111@trunk.example.com");
+    assert_eq!(trunk.addresses.len(), 2);
+    let servers: Vec<String> = conf.dns.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["192.0.2.53:53", "127.0.0.1:5353"]);
+}
+
+#[test]
+fn a_trunk_s_faults_are_told_with_their_place() {
+    for (text, says) in [
+        ("[trunk.a]\nuri = \"trunk\"", "trunk.a.uri"),
+        ("[trunk.a]\nuri = \"sip:u@192.0.2.1\"", "no user part"),
+        (
+            "[trunk.a]\nuri = \"sip:192.0.2.1\"\nuser = \"u\"",
+            "a user without password",
+        ),
+        (
+            "[trunk.a]\nuri = \"sip:192.0.2.1\"\ncaller-id = \"anna\"",
+            "not a telephone number",
+        ),
+        (
+            "[trunk.a]\nuri = \"sip:192.0.2.1\"\naddresses = [\"192.0.2.1\"]\n\
+             [trunk.b]\nuri = \"sip:192.0.2.1\"\naddresses = [\"192.0.2.1\"]",
+            "named twice",
+        ),
+        (
+            "[trunk.a]\nuri = \"sip:192.0.2.1;transport=tcp\"\ntransport = \"udp\"",
+            "the URI names one too",
+        ),
+        ("[dns]\nservers = [\"ns.example\"]", "is not an address"),
+    ] {
+        let errors = load(text).unwrap_err();
+        assert!(errors.contains(says), "{text}\n{errors}");
+    }
 }

@@ -183,6 +183,20 @@ fn misfits(conf: &conf::Resolved, plan: &Plan) -> Vec<String> {
             }
         }
     }
+    let mut missing = std::collections::BTreeSet::new();
+    for (name, source) in plan.trunks() {
+        if conf.trunks.contains_key(name) || !missing.insert(name) {
+            continue;
+        }
+        let known: Vec<&str> = conf.trunks.keys().map(String::as_str).collect();
+        let hint = conf::nearest(name, &known).map_or_else(
+            || format!("add [trunk.{name}] with uri = \"sip:…\" to {file}"),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        faults.push(format!(
+            "error: {source}: there is no trunk \"{name}\"\n  = {hint}"
+        ));
+    }
     for name in conf.doors.keys().filter(|name| plan.door(name).is_none()) {
         let known: Vec<&str> = plan.doors().map(|door| door.name.as_str()).collect();
         let hint = conf::nearest(name, &known).map_or_else(

@@ -20,6 +20,7 @@
 pub mod cli;
 pub mod demo;
 pub mod directory;
+mod dns;
 mod driver;
 pub mod files;
 mod media;

@@ -133,11 +133,14 @@ async fn explain(args: ExplainArgs) -> Done {
             Caller::Door(door)
         }
         (None, Some(device)) => {
-            if directory.device(&device).is_none() {
+            if plan.trunks().any(|(trunk, _)| trunk == device) {
+                Caller::Trunk(device)
+            } else if directory.device(&device).is_none() {
                 let devices: Vec<&str> = directory.devices().keys().map(String::as_str).collect();
                 return Err(Failure(unknown("device", &device, &devices)));
+            } else {
+                Caller::Device(device)
             }
-            Caller::Device(device)
         }
         (None, None) => {
             return Err(Failure(

@@ -139,7 +139,9 @@ impl House {
         let published = Arc::clone(&metrics.published);
         let signalling = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;
         let relays = posts.relays.clone();
+        let names = posts.names.clone();
         let tasks = vec![
+            tokio::spawn(crate::dns::serve(served.questions, names, conf.dns.clone())),
             tokio::spawn(drives::serve(
                 served.drives,
                 Arc::clone(&stations),
@@ -225,6 +227,9 @@ impl House {
         let Some(snapshot) = self.snapshot().await else {
             return;
         };
+        if fresh.conf.dns != self.conf.dns {
+            tracing::warn!("name servers change only with a restart");
+        }
         let sockets = |conf: &conf::Resolved| {
             let of = |l: &conf::Listener| (l.transport, l.bind, l.advertise);
             conf.listeners.iter().map(of).collect::<Vec<_>>()
@@ -249,6 +254,8 @@ impl House {
         }
         let speech = Control::Stations(Box::new(translate::stations(&fresh.conf)));
         self.posts.control.post(speech).await;
+        let trunks = Control::Trunks(translate::trunks(&fresh.conf));
+        self.posts.control.post(trunks).await;
         self.plan = fresh.plan;
         self.stations.store(Arc::new(stations));
         if self.put(snapshot).await {
@@ -553,7 +560,16 @@ fn listeners(
         stream_limits: stream_limits(conf),
         certificates: certificates(tls),
         requests_per_source: conf.limits.requests_per_source,
-        trusted: conf.trusted.keys().copied().collect(),
+        trusted: conf
+            .trusted
+            .keys()
+            .copied()
+            .chain(
+                conf.trunks
+                    .values()
+                    .flat_map(|trunk| trunk.addresses.clone()),
+            )
+            .collect(),
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn intercom(
                 contact: contact(bound, account, SocketAddr::new(*address, 5060)),
             })
             .collect(),
-        trunks: BTreeMap::new(),
+        trunks: trunks(conf),
         certified: conf.certified.clone(),
         advertise: own.clone(),
         listeners: bound.iter().map(listener).collect(),
@@ -140,6 +140,14 @@ fn listener(bound: &Bound) -> Listener {
         transport: bound.transport,
         local,
     }
+}
+
+/// The trunks, by name.
+pub(super) fn trunks(conf: &conf::Resolved) -> BTreeMap<String, Arc<pstn::Trunk>> {
+    conf.trunks
+        .iter()
+        .map(|(name, trunk)| (name.clone(), Arc::new(trunk.clone())))
+        .collect()
 }
 
 /// Where a station that never registers is called: its address, from the first UDP listener of that family.

@@ -20,6 +20,8 @@
 //! | orders, records not yet taken | [`STALL`] | no SIP is read until they are |
 //! | relay requests | [`DRIVES`] | refused at once, as a result like any other |
 //! | bindings, calls to write behind | [`BEHIND`] | the oldest is dropped and counted |
+//! | questions to the DNS | [`QUESTIONS`] | nobody answers, says the answer |
+//! | answers of the DNS | [`NAMES`] | the resolver's tasks wait |
 //! | messages for those who listen | `trace::QUEUE` | dropped and counted |
 //! | log lines | `shell::journal` | dropped, the next line says how many |
 
@@ -38,9 +40,11 @@ use dialplan::{Directory, Plan};
 use intercom::audit::RecordId;
 use intercom::unlock::{Drive, IntentId, Outcome};
 use intercom::{Accounts, B2bua, Cdr, Heard, Ladder, Story};
+use sip_proxy::locate::Question;
 use sip_proxy::location::{Binding, BindingChange};
 use tokio::sync::mpsc;
 
+use crate::dns::Named;
 use crate::media::{Order, Report};
 use crate::metrics::Published;
 use crate::shell::mailbox::{Mailbox, Post, Waker, mailbox};
@@ -55,6 +59,10 @@ const REPORTS: usize = 8_192;
 const COMMITS: usize = 4_096;
 /// Relay results that may wait.
 const RELAYS: usize = 256;
+/// Questions to the DNS that may wait.
+const QUESTIONS: usize = 256;
+/// Answers of the DNS that may wait.
+const NAMES: usize = 256;
 /// Relay requests that may wait for a driver.
 const DRIVES: usize = 64;
 /// Orders or records kept here from which on no SIP is read.
@@ -91,6 +99,8 @@ pub(crate) enum Control {
     Access(Vec<Access>, Certificates),
     /// How stations are spoken to, after a reload.
     Stations(Box<intercom::profile::Stations>),
+    /// The trunks, after a reload.
+    Trunks(std::collections::BTreeMap<String, Arc<pstn::Trunk>>),
     /// Somebody listens to all messages, or nobody any more.
     Tap(bool),
     /// A call's messages.
@@ -127,6 +137,7 @@ pub(crate) struct Posts {
     pub(crate) reports: Post<Report>,
     pub(crate) commits: Post<Commit>,
     pub(crate) relays: Post<RelayDone>,
+    pub(crate) names: Post<Named>,
     pub(crate) control: Post<Control>,
 }
 
@@ -136,6 +147,7 @@ pub(crate) struct Inbox {
     reports: Mailbox<Report>,
     commits: Mailbox<Commit>,
     relays: Mailbox<RelayDone>,
+    names: Mailbox<Named>,
     control: Mailbox<Control>,
 }
 
@@ -145,12 +157,14 @@ pub(crate) fn mailboxes() -> std::io::Result<(Posts, Inbox)> {
     let (reports, reports_in) = mailbox(REPORTS, &waker);
     let (commits, commits_in) = mailbox(COMMITS, &waker);
     let (relays, relays_in) = mailbox(RELAYS, &waker);
+    let (names, names_in) = mailbox(NAMES, &waker);
     let (control, control_in) = mailbox(16, &waker);
     Ok((
         Posts {
             reports,
             commits,
             relays,
+            names,
             control,
         },
         Inbox {
@@ -158,6 +172,7 @@ pub(crate) fn mailboxes() -> std::io::Result<(Posts, Inbox)> {
             reports: reports_in,
             commits: commits_in,
             relays: relays_in,
+            names: names_in,
             control: control_in,
         },
     ))
@@ -168,6 +183,7 @@ pub(crate) struct Outlets {
     pub(crate) workers: Vec<Post<Order>>,
     pub(crate) audit: AuditWriter,
     pub(crate) drives: mpsc::Sender<Drive>,
+    pub(crate) questions: mpsc::Sender<Question>,
     pub(crate) behind: mpsc::Sender<Behind>,
     /// Messages for those who listen. Overflow rule: dropped and counted.
     pub(crate) heard: mpsc::Sender<Box<Heard>>,
@@ -176,6 +192,7 @@ pub(crate) struct Outlets {
 /// Receivers of the outlets that are served by tasks.
 pub(crate) struct Served {
     pub(crate) drives: mpsc::Receiver<Drive>,
+    pub(crate) questions: mpsc::Receiver<Question>,
     pub(crate) behind: mpsc::Receiver<Behind>,
     pub(crate) heard: mpsc::Receiver<Box<Heard>>,
 }
@@ -183,6 +200,7 @@ pub(crate) struct Served {
 /// The outlets' channels.
 pub(crate) fn outlets(workers: Vec<Post<Order>>, audit: AuditWriter) -> (Outlets, Served) {
     let (drives, drives_out) = mpsc::channel(DRIVES);
+    let (questions, questions_out) = mpsc::channel(QUESTIONS);
     let (behind, behind_out) = mpsc::channel(1_024);
     let (heard, heard_out) = mpsc::channel(crate::trace::QUEUE);
     (
@@ -190,11 +208,13 @@ pub(crate) fn outlets(workers: Vec<Post<Order>>, audit: AuditWriter) -> (Outlets
             workers,
             audit,
             drives,
+            questions,
             behind,
             heard,
         },
         Served {
             drives: drives_out,
+            questions: questions_out,
             behind: behind_out,
             heard: heard_out,
         },

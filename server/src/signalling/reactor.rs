@@ -13,6 +13,7 @@ use sip_proxy::{Flow, Transport, stun};
 use super::sources::Sources;
 use super::world::World;
 use super::{Certificates, Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
+use crate::dns::Named;
 use crate::media::Report;
 use crate::metrics::Published;
 use crate::trace::Told;
@@ -212,6 +213,7 @@ impl Reactor {
                     self.world.expiries = expiries;
                 }
                 Control::Stations(stations) => self.feed(now, Input::Stations(stations)),
+                Control::Trunks(trunks) => self.feed(now, Input::Trunks(trunks)),
                 Control::Tap(on) => self.feed(now, Input::Tap(on)),
                 Control::Ladder { id, reply } => {
                     let story = self.b2bua.stories().find(|story| story.call == id);
@@ -273,6 +275,12 @@ impl Reactor {
                     outcome,
                 },
             );
+        }
+        for _ in 0..LETTERS {
+            let Some(Named { question, answer }) = self.inbox.names.take() else {
+                break;
+            };
+            self.feed(now, Input::Resolved { question, answer });
         }
         if more {
             self.inbox.waker.ring();

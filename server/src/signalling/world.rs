@@ -8,7 +8,10 @@ use intercom::unlock::{Drive, Outcome};
 use intercom::{Input, Now, Output};
 use media_bridge::LeaseId;
 use nix::sys::epoll::Epoll;
+use sip_proxy::locate::{Answer, Question};
 use sip_proxy::{BindingChange, Flow, Transport};
+
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::sources::Sources;
 use super::{BEHIND, Behind, COMMITS, Outlets, STALL};
@@ -128,10 +131,7 @@ impl World {
                 self.streams
                     .open(&self.epoll, flow, name.as_deref(), now.mono);
             }
-            Output::Resolve(question) => self.follow_ups.push_back(Input::Resolved {
-                question,
-                answer: sip_proxy::locate::Answer::Failed,
-            }),
+            Output::Resolve(question) => self.resolve(question),
             Output::Media { worker, command } => self.order(worker, Order::Bridge(command)),
             Output::Record(record) => self.record(record),
             Output::OpenRelay(drive) => self.drive(drive),
@@ -187,6 +187,16 @@ impl World {
             self.follow_ups
                 .push_back(Input::TransportFailed { flow, bytes });
         }
+    }
+
+    fn resolve(&mut self, question: Question) {
+        let question = match self.outlets.questions.try_send(question) {
+            Ok(()) => return,
+            Err(TrySendError::Full(question) | TrySendError::Closed(question)) => question,
+        };
+        let answer = Answer::Failed;
+        self.follow_ups
+            .push_back(Input::Resolved { question, answer });
     }
 
     /// The socket the flow names, or the first that speaks the peer's address family.

@@ -9,6 +9,7 @@
 )]
 
 mod calls;
+mod names;
 mod traces;
 mod ua;
 

@@ -61,6 +61,11 @@ impl Ua {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.flow.local
+    }
+
     fn contact(&self) -> String {
         format!("<sip:{}@{}>", self.user, self.flow.local)
     }
