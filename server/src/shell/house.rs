@@ -112,11 +112,10 @@ impl House {
         config.gruu_key = Some(store.secret("gruu-key", nonce_key()).await?);
         remark(&plan, &snapshot);
         let generation = snapshot.generation;
-        let directory = snapshot.directory.clone();
         let mut b2bua = B2bua::new(
             config,
             Arc::clone(&plan),
-            Arc::new(directory),
+            Arc::new(snapshot.directory.clone()),
             Arc::new(accounts(&snapshot)),
             system_rng(),
         );
@@ -138,14 +137,13 @@ impl House {
         metrics.follow_trace(&hub.counters);
         let published = Arc::clone(&metrics.published);
         let signalling = signalling::start(b2bua, restored, listeners, inbox, outlets, published)?;
-        let relays = posts.relays.clone();
-        let names = posts.names.clone();
+        let dns = (posts.names.clone(), conf.dns.clone());
         let tasks = vec![
-            tokio::spawn(crate::dns::serve(served.questions, names, conf.dns.clone())),
+            tokio::spawn(crate::dns::serve(served.questions, dns.0, dns.1)),
             tokio::spawn(drives::serve(
                 served.drives,
                 Arc::clone(&stations),
-                relays,
+                posts.relays.clone(),
                 Arc::clone(&metrics),
             )),
             tokio::spawn(behind::write(
