@@ -112,6 +112,8 @@ pub struct Desk {
     pub devices: Vec<String>,
     /// One after the other instead of all at once.
     pub serial: bool,
+    /// A phone of the desk that is in a call is rung all the same.
+    pub call_waiting: bool,
     /// Where it stands.
     pub source: SourceRef,
 }

@@ -78,6 +78,10 @@ pub struct StationProfile {
     /// It answers challenges with a nonce count it has used before (RFC 7616 §3.4): that passes from the address that used
     /// it, but for a request that unlocks.
     pub repeats_nonce: bool,
+    /// It is rung although it is in a call; else that is `busy`.
+    pub call_waiting: bool,
+    /// It is asked by OPTIONS whether it is still in the call, where no session timer is agreed.
+    pub probe: bool,
 }
 
 impl Default for StationProfile {
@@ -96,6 +100,8 @@ impl Default for StationProfile {
             datagrams_only: false,
             qualify: Qualified::default(),
             repeats_nonce: false,
+            call_waiting: true,
+            probe: true,
         }
     }
 }

@@ -13,7 +13,7 @@ use sip_proxy::locate::{self, Destination, Locator, LookupId};
 use sip_proxy::{Binding, Flow, Location, Peer, Pool, Transport, Uri};
 
 use crate::accounts::Accounts;
-use crate::call::{Attend, Party, Replaces};
+use crate::call::{Attend, Diverted, Party, Replaces};
 use crate::cdr::Cdr;
 use crate::config::Config;
 use crate::lease::Leases;
@@ -75,6 +75,8 @@ pub(crate) struct Site {
     pub(crate) rng: Box<dyn Rng + Send>,
     /// Bounded by what one input can cause: a call's branches and legs.
     pub(crate) effects: VecDeque<Effect>,
+    /// Devices that talk or call, and in how many calls. Bounded by the legs of live calls.
+    pub(crate) engaged: BTreeMap<String, u32>,
     /// Calls that lie in a slot. Bounded by the slots of the plan.
     pub(crate) parked: BTreeMap<String, u64>,
     /// Makes call ids of one process differ from those of the next.
@@ -91,6 +93,8 @@ pub(crate) struct Target {
     pub(crate) key: String,
     /// Preference in thousandths.
     pub(crate) q: u16,
+    /// The phones that sent the call on to here.
+    pub(crate) diverted: Option<Box<Diverted>>,
 }
 
 impl Target {
@@ -101,6 +105,7 @@ impl Target {
             flow: way(binding.way(), datagrams_only),
             key: binding.user_agent_key().to_owned(),
             q: binding.q,
+            diverted: None,
         }
     }
 }
@@ -309,6 +314,7 @@ impl Site {
                     uri,
                     route: Vec::new(),
                     flow: way(flow, datagrams_only),
+                    diverted: None,
                 });
             }
         }

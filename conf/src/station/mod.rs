@@ -58,6 +58,10 @@ pub struct Sip {
     pub door_call: Vec<(String, String)>,
     /// It answers challenges with a nonce count it has used before: taken from the same address, but for unlocking.
     pub repeats_nonce: bool,
+    /// It is rung although it is in a call.
+    pub call_waiting: bool,
+    /// It is asked by OPTIONS whether it is still in its call.
+    pub probe: bool,
 }
 
 /// A way digits travel.

@@ -43,6 +43,8 @@ struct WrittenSip {
     qualify: Written<Every>,
     door_call: Vec<Spanned<String>>,
     repeats_nonce: Option<bool>,
+    call_waiting: Option<bool>,
+    probe: Option<bool>,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
@@ -296,6 +298,8 @@ impl Check<'_> {
             qualify: self.qualify(&written.qualify),
             door_call,
             repeats_nonce: written.repeats_nonce.unwrap_or(false),
+            call_waiting: written.call_waiting.unwrap_or(true),
+            probe: written.probe.unwrap_or(true),
         }
     }
 

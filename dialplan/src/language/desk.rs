@@ -18,6 +18,7 @@ pub(crate) fn read(node: &KdlNode, reader: &mut Reader) -> Option<WrittenDesk> {
     let name = fields.must_arg(reader, "the desk's name");
     let mut devices: Vec<Name> = Vec::new();
     let mut serial = false;
+    let mut call_waiting = true;
     for child in fields.children(reader) {
         let mut inner = Fields::new(child, reader);
         match child.name().value() {
@@ -29,12 +30,19 @@ pub(crate) fn read(node: &KdlNode, reader: &mut Reader) -> Option<WrittenDesk> {
                     .and_then(|word| reader.choice(&word, "strategy", &choices))
                     .unwrap_or(false);
             }
+            "call-waiting" => {
+                let written = inner.must_arg(reader, "\"on\" or \"off\"");
+                let choices = [("on", true), ("off", false)];
+                call_waiting = written
+                    .and_then(|word| reader.choice(&word, "call-waiting", &choices))
+                    .unwrap_or(true);
+            }
             other => {
                 reader.unknown_word(
                     name_span(child),
                     "part of a desk",
                     other,
-                    ["device", "strategy"],
+                    ["device", "strategy", "call-waiting"],
                 );
                 continue;
             }
@@ -52,6 +60,7 @@ pub(crate) fn read(node: &KdlNode, reader: &mut Reader) -> Option<WrittenDesk> {
         name: name.value.clone(),
         devices: devices.iter().map(|device| device.value.clone()).collect(),
         serial,
+        call_waiting,
         source: reader.at(name_span(node)),
     };
     Some(WrittenDesk {

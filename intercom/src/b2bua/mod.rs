@@ -188,6 +188,7 @@ impl B2bua {
                 accounts,
                 rng,
                 effects: VecDeque::new(),
+                engaged: BTreeMap::new(),
                 parked: BTreeMap::new(),
                 epoch,
             },
@@ -504,6 +505,7 @@ impl B2bua {
         let Some(call) = self.calls.get_mut(&number) else {
             return;
         };
+        call.count_engaged(&mut self.site);
         if call.is_ended() && !std::mem::replace(&mut call.progress.uncounted, true) {
             self.counters.answered += u64::from(call.times.answered.is_some());
             self.live = self.live.saturating_sub(1);

@@ -7,6 +7,7 @@ use super::call::{Call, Phase};
 use super::confirm::Confirm;
 use super::early::Early;
 use super::leg::Leg;
+use super::redirect::Diverted;
 use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::Site;
@@ -53,6 +54,8 @@ pub(crate) struct Branch {
     pub(crate) state: BranchState,
     /// Its early dialogs, one a To tag: a proxy behind the contact may fork. Bounded by [`super::early::MAX_EARLY`].
     pub(crate) earlies: Vec<Early>,
+    /// The phones that sent the call on to here.
+    pub(crate) diverted: Option<Box<Diverted>>,
     /// Min-SE a 422 asked for; 0: none did.
     pub(crate) min_se: u32,
     /// The user agent it goes to, as in [`crate::site::Target::key`].
@@ -74,6 +77,8 @@ pub(crate) fn outcome_of(status: u16) -> RingOutcome {
     match status {
         486 | 600 => RingOutcome::Busy,
         603 | 607 | 608 => RingOutcome::Declined,
+        // It wants the call elsewhere, where the plan does not let it go.
+        300..=399 => RingOutcome::Declined,
         // 604 (nowhere) and 606 (media refused) are about the device, not about a person's wish.
         604 | 606 => RingOutcome::Unreachable,
         601..=699 => RingOutcome::Declined,
@@ -135,6 +140,7 @@ impl Call {
             422 if live && self.reoffer_timer(site, now, at, message) => {}
             // RFC 5626 §5.3: the edge proxy has lost the flow; the device may have another.
             430 if self.next_flow(site, now, at) => {}
+            300..=399 if live && self.redirected(site, now, at, message) => {}
             _ => self.branch_over(site, now, at, outcome_of(status)),
         }
     }
@@ -330,7 +336,7 @@ mod tests {
             (480, RingOutcome::Unreachable),
             (408, RingOutcome::Unreachable),
             (503, RingOutcome::Unreachable),
-            (302, RingOutcome::Unreachable),
+            (302, RingOutcome::Declined),
         ] {
             assert_eq!(outcome_of(status), outcome, "{status}");
         }

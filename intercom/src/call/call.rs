@@ -148,6 +148,8 @@ pub(crate) struct Call {
     pub(crate) driving: Option<Driving>,
     /// A transfer under way: `caller` waits while its target is rung.
     pub(crate) transfer: Option<Box<Transfer>>,
+    /// Its devices, as [`Site::engaged`] counts them.
+    pub(crate) engaged: Vec<String>,
     /// Transfers begun.
     pub(crate) transfers: u8,
     /// Legs that left the call before its end, for the record. One per transfer, and those are limited.
@@ -215,6 +217,7 @@ impl Call {
             unlocks: 0,
             driving: None,
             transfer: None,
+            engaged: Vec::new(),
             transfers: 0,
             parted: Vec::new(),
             earlier: Vec::new(),

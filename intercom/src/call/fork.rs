@@ -178,8 +178,9 @@ impl Call {
                 now,
                 Line::Call(format!("{}: cannot be reached", member.name)),
             );
-            self.member_done(index, RingOutcome::Unreachable);
-            self.member_rule(site, now, index, RingOutcome::Unreachable);
+            let outcome = self.worst(index).unwrap_or(RingOutcome::Unreachable);
+            self.member_done(index, outcome);
+            self.member_rule(site, now, index, outcome);
         }
     }
 
@@ -196,6 +197,16 @@ impl Call {
         for device in devices {
             if device == self.caller.party.device {
                 self.note(now, Line::Call(format!("{device}: is the caller")));
+                continue;
+            }
+            if self.is_busy(site, &device) {
+                self.note(
+                    now,
+                    Line::Call(format!("{device}: busy, takes no second call")),
+                );
+                if let Some(worst) = self.fork().and_then(|fork| fork.worst.get_mut(index)) {
+                    *worst = Some(RingOutcome::Busy);
+                }
                 continue;
             }
             let mut targets = site.targets(&device, now.mono);

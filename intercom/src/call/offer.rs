@@ -83,6 +83,7 @@ impl Call {
             request: Box::new(request),
             state: BranchState::Invited,
             earlies: Vec::new(),
+            diverted: target.diverted.clone(),
             min_se: 0,
             key: target.key.clone(),
             tried: Vec::new(),
@@ -124,7 +125,13 @@ impl Call {
             headers
                 .extend(extra.map(|(name, value)| (HeaderName::from_token(name), value.clone())));
         }
-        headers.extend(self.referred_by(site));
+        if let Some(diverted) = &target.diverted {
+            headers.extend(diverted.headers(site, &leg.party.user));
+        }
+        // A trunk knows neither our accounts nor our domain.
+        if site.trunk(&leg.party.user).is_none() {
+            headers.extend(self.referred_by(site));
+        }
         let identity = self.identity(site, leg, target);
         headers.extend(identity.headers);
         OutgoingRequest {

@@ -160,7 +160,11 @@ impl Call {
             return Err(refused);
         }
         let refer = refer_to(message).ok_or((400, "Refer-To is missing or unreadable"))?;
-        let flow = self.peek(index).map(|leg| leg.flow).ok_or((481, "gone"))?;
+        let leg = self.peek(index).ok_or((481, "gone"))?;
+        if site.trunk(&leg.party.user).is_some() {
+            return Err((403, "a trunk transfers nothing"));
+        }
+        let flow = leg.flow;
         // A number is no domain; whether it may be dialled is the plan's to say.
         if refer.uri.scheme() != Scheme::Tel && !site.is_ours(&refer.uri, &flow) {
             return Err((403, "the target is in a foreign domain"));

@@ -165,6 +165,7 @@ impl Call {
             uri,
             route: Vec::new(),
             flow,
+            diverted: None,
         };
         if !self.invite(site, now, member, party, &target) {
             return false;

@@ -26,6 +26,7 @@ mod parking;
 mod pickups;
 mod qualify;
 mod races;
+mod redirects;
 mod refusals;
 mod registrations;
 mod session_timers;

@@ -205,6 +205,8 @@ fn profile(written: &Profile) -> StationProfile {
         },
         ring_limit: written.sip.ring_limit,
         early_media: written.sip.early_media,
+        call_waiting: written.sip.call_waiting,
+        probe: written.sip.probe,
         auto_answer: AutoAnswer {
             headers: written.sip.auto_answer.clone(),
         },

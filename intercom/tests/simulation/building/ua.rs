@@ -72,6 +72,8 @@ pub(crate) struct Ua {
     pub(crate) log: Vec<String>,
     /// Final responses to INVITEs that start a call, challenges left out.
     pub(crate) finals: Vec<u16>,
+    /// Contact of its refusals.
+    pub(crate) elsewhere: Option<String>,
     pub(crate) provisionals: Vec<u16>,
     /// A Replaces header for the latest early dialog of a call of ours.
     pub(crate) early_dialog: Option<String>,
@@ -167,6 +169,7 @@ impl Ua {
             acts: Vec::new(),
             log: Vec::new(),
             finals: Vec::new(),
+            elsewhere: None,
             provisionals: Vec::new(),
             early_dialog: None,
             answers: Vec::new(),
@@ -414,7 +417,9 @@ impl Ua {
         call.over = true;
         let tag = call.tag.clone();
         self.log.push(format!("refuse {status}"));
-        self.respond(now, tx, OutgoingResponse::new(status).with_to_tag(tag));
+        let mut response = OutgoingResponse::new(status).with_to_tag(tag);
+        response.contact.clone_from(&self.elsewhere);
+        self.respond(now, tx, response);
     }
 
     fn response(&mut self, now: Instant, tx: ClientTx, message: &Message) {
