@@ -26,6 +26,7 @@ pub mod gruu;
 pub mod locate;
 pub mod location;
 pub mod message;
+pub mod overload;
 pub mod pool;
 pub mod proxy;
 pub mod registrar;

@@ -311,7 +311,7 @@ impl B2bua {
     }
 
     /// Whether the plan sends this call by a route that limits do not refuse.
-    fn takes_precedence(&self, now: Now, party: &Party, dial: &str) -> bool {
+    pub(super) fn takes_precedence(&self, now: Now, party: &Party, dial: &str) -> bool {
         let call = CallFacts {
             caller: Site::caller(party),
             dial: dial.to_owned(),

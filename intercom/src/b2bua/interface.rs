@@ -31,6 +31,15 @@ pub enum Input {
         /// The octets.
         bytes: Bytes,
     },
+    /// The same when there is too much to do: a new request is answered 503 and costs nothing more.
+    Refuse {
+        /// Where it came from.
+        flow: Flow,
+        /// The octets.
+        bytes: Bytes,
+        /// Retry-After, seconds.
+        retry_after: u32,
+    },
     /// A stream connection is gone.
     ConnectionClosed {
         /// Which.
@@ -176,6 +185,7 @@ impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Input::Received { flow, bytes } => sized(f, "Received", flow, bytes),
+            Input::Refuse { flow, bytes, .. } => sized(f, "Refuse", flow, bytes),
             Input::TransportFailed { flow, bytes } => sized(f, "TransportFailed", flow, bytes),
             Input::ConnectionClosed { connection } => {
                 f.debug_tuple("ConnectionClosed").field(connection).finish()

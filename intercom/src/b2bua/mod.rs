@@ -10,6 +10,7 @@ mod heard;
 mod inspection;
 mod interface;
 mod locating;
+mod overload;
 mod registration;
 mod relay;
 mod station;
@@ -214,6 +215,19 @@ impl B2bua {
                 } else {
                     self.feed(now, sip_proxy::Input::Received { flow, bytes });
                 }
+            }
+            Input::Refuse {
+                flow,
+                bytes,
+                retry_after,
+            } => {
+                self.hear(now, false, &flow, &bytes);
+                let input = sip_proxy::Input::Refuse {
+                    flow,
+                    bytes,
+                    retry_after,
+                };
+                self.feed(now, input);
             }
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
             Input::Certified { connection, names } => self.certified(connection, &names),

@@ -22,6 +22,7 @@ mod identity;
 mod inspection;
 mod ladders;
 mod messages;
+mod overloads;
 mod parking;
 mod pickups;
 mod qualify;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::State;
@@ -31,6 +32,12 @@ fn router(metrics: Arc<Metrics>) -> Router {
 
 async fn ready(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
     match metrics.readiness.state() {
+        // Still ready: who is sent away from here would be too much elsewhere.
+        Ok(()) if metrics.published.overloaded.load(Ordering::Acquire) => (
+            StatusCode::OK,
+            "ready\ndegraded: overloaded, new requests are refused, the least important first\n"
+                .to_owned(),
+        ),
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }

@@ -3,6 +3,7 @@
 //! Threads on the call path share no histogram and no lock: signalling publishes a list of samples once a
 //! second, media workers count in atomics, and call latencies are observed by the task that writes calls behind.
 
+mod buckets;
 pub(crate) mod devices;
 pub(crate) mod http;
 
@@ -17,6 +18,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub(crate) use buckets::Buckets;
+use buckets::Observed;
 
 use crate::media::MediaCounters;
 use crate::trace;
@@ -77,6 +81,9 @@ pub(crate) struct Published {
     samples: ArcSwap<Vec<Sample>>,
     /// What is known of devices, replaced as a whole now and then.
     pub(crate) readings: ArcSwap<Vec<intercom::Reading>>,
+    histograms: ArcSwap<Vec<Observed>>,
+    /// New requests are being refused for overload.
+    pub(crate) overloaded: AtomicBool,
     /// Calls in progress for their people, for the drain.
     pub(crate) live_calls: AtomicUsize,
     /// The same with those that only wait for their last transactions.
@@ -87,6 +94,11 @@ impl Published {
     /// Replaces all samples.
     pub(crate) fn replace(&self, samples: Vec<Sample>) {
         self.samples.store(Arc::new(samples));
+    }
+
+    /// Replaces all histograms.
+    pub(crate) fn replace_histograms(&self, histograms: Vec<Observed>) {
+        self.histograms.store(Arc::new(histograms));
     }
 }
 
@@ -117,6 +129,15 @@ impl Collector for Published {
                     ConstCounter::new(sample.value).encode(member)?;
                 }
             }
+        }
+        for observed in self.histograms.load().iter() {
+            let metric = encoder.encode_descriptor(
+                observed.name,
+                observed.help,
+                None,
+                MetricType::Histogram,
+            )?;
+            observed.encode(metric)?;
         }
         Ok(())
     }

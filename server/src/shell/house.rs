@@ -558,6 +558,7 @@ fn listeners(
         stream_limits: stream_limits(conf),
         certificates: certificates(tls),
         requests_per_source: conf.limits.requests_per_source,
+        queue_delay: conf.limits.queue_delay,
         trusted: conf
             .trusted
             .keys()

@@ -12,6 +12,7 @@
 //! | queue | bound | when full |
 //! |---|---|---|
 //! | datagrams | kernel buffer | the kernel drops; SIP repeats |
+//! | messages that waited too long (`gate`) | `limits.queue-delay` | the least important new requests get 503 |
 //! | messages of an unregistered address | its bucket (`sources`) | dropped and counted |
 //! | a stream peer's write queue | 256 KiB | the connection is closed and counted |
 //! | media reports | [`REPORTS`] | the worker keeps them and stops reading packets |
@@ -25,6 +26,7 @@
 //! | messages for those who listen | `trace::QUEUE` | dropped and counted |
 //! | log lines | `shell::journal` | dropped, the next line says how many |
 
+mod gate;
 mod notice;
 mod publish;
 mod reactor;
@@ -236,6 +238,8 @@ pub(crate) struct Listeners {
     pub(crate) certificates: Certificates,
     /// Messages a second from one address without a registered account.
     pub(crate) requests_per_source: u32,
+    /// Messages that wait longer on end are too many.
+    pub(crate) queue_delay: Duration,
     /// Stations that are believed by their address; not limited.
     pub(crate) trusted: Vec<IpAddr>,
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use intercom::reach::Reachability;
 use intercom::{B2bua, Reading};
 
+use super::gate::Gate;
 use super::world::World;
 use crate::metrics::{Published, Sample};
 use crate::transport::stream::Counts;
@@ -18,6 +19,7 @@ pub(super) fn publish(
     published: &Published,
     b2bua: &B2bua,
     world: &World,
+    gate: &Gate,
     now: Instant,
     turn: u64,
 ) {
@@ -31,6 +33,11 @@ pub(super) fn publish(
     transactions(&mut samples, b2bua.sip_counters());
     transports(&mut samples, world);
     devices(&mut samples, &published.readings.load());
+    overload(&mut samples, gate);
+    published.replace_histograms(vec![gate.delays.sample(
+        "sip_queue_delay_seconds",
+        "How long messages waited before they were looked at",
+    )]);
     published
         .live_calls
         .store(b2bua.live_calls(), Ordering::Release);
@@ -38,6 +45,36 @@ pub(super) fn publish(
         .held_calls
         .store(b2bua.held_calls(), Ordering::Release);
     published.replace(samples);
+}
+
+fn overload(samples: &mut Vec<Sample>, gate: &Gate) {
+    let overload = &gate.overload;
+    let delay = usize::try_from(overload.delay().as_micros()).unwrap_or(usize::MAX);
+    samples.push(Sample::gauge(
+        "sip_queue_delay_microseconds",
+        "How long messages wait before they are looked at, smoothed",
+        delay,
+    ));
+    samples.extend(overload.refused().map(|(class, count)| {
+        Sample::count(
+            "sip_refused_for_overload",
+            "New requests refused because messages waited too long",
+            count,
+        )
+        .label("class", &class.as_str())
+    }));
+    samples.extend([
+        Sample::count(
+            "sip_refused_silently",
+            "Of these, strangers' that were not even answered",
+            overload.dropped(),
+        ),
+        Sample::count(
+            "udp_lost",
+            "Datagrams the kernel had no room for",
+            gate.lost,
+        ),
+    ]);
 }
 
 fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use intercom::{B2bua, Input, Now};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use sip_proxy::overload::Verdict;
 use sip_proxy::{Flow, Transport, stun};
 
+use super::gate::Gate;
 use super::sources::Sources;
 use super::world::World;
 use super::{Certificates, Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
@@ -39,6 +42,7 @@ pub(super) struct Reactor {
     b2bua: B2bua,
     world: World,
     inbox: Inbox,
+    gate: Gate,
     published: Arc<Published>,
     publish_at: Instant,
     /// How often it was published.
@@ -78,6 +82,7 @@ impl Reactor {
             b2bua,
             world,
             inbox,
+            gate: Gate::new(listeners.queue_delay),
             published,
             publish_at: Instant::now(),
             turn: 0,
@@ -183,7 +188,12 @@ impl Reactor {
     fn publish(&mut self, now: Instant) {
         let turn = self.turn;
         self.turn += 1;
-        super::publish::publish(&self.published, &self.b2bua, &self.world, now, turn);
+        let overloaded = self.gate.tell(now);
+        self.published
+            .overloaded
+            .store(overloaded, Ordering::Release);
+        let (b2bua, world, gate) = (&self.b2bua, &self.world, &self.gate);
+        super::publish::publish(&self.published, b2bua, world, gate, now, turn);
     }
 
     fn take_letters(&mut self, now: Now) {
@@ -289,7 +299,9 @@ impl Reactor {
 
     fn read_udp(&mut self, now: Now, index: usize) {
         for _ in 0..UDP_BATCHES {
-            let Self { b2bua, world, .. } = self;
+            let Self {
+                b2bua, world, gate, ..
+            } = self;
             let World { udp, sources, .. } = world;
             let Some(listener) = udp.get_mut(index) else {
                 return;
@@ -297,8 +309,11 @@ impl Reactor {
             let mut received = 0;
             let mut datagrams: Vec<(SocketAddr, Bytes)> = Vec::with_capacity(BATCH);
             let mut keep_alives: Vec<(SocketAddr, Bytes)> = Vec::new();
-            let more = listener.receive(|remote, bytes| {
+            let more = listener.receive(|remote, bytes, waited| {
                 received += 1;
+                if let Some(waited) = waited {
+                    gate.waited(now.mono, waited);
+                }
                 if stun::is_stun(bytes) {
                     // A keep-alive (RFC 5626 section 4.4.2), answered from here: no transaction, nothing to remember.
                     if sources.admits_anyone(now.mono, remote.ip())
@@ -313,6 +328,7 @@ impl Reactor {
             for (remote, answer) in &keep_alives {
                 listener.send(*remote, answer);
             }
+            gate.lost(now.mono, listener.take_lost());
             world.counters.udp_received += received;
             world.counters.stun_answered += keep_alives.len() as u64;
             for (remote, bytes) in datagrams {
@@ -329,7 +345,7 @@ impl Reactor {
                     remote,
                     connection: None,
                 };
-                feed(b2bua, world, now, Input::Received { flow, bytes });
+                admit(b2bua, world, gate, now, flow, bytes);
             }
             if !more {
                 return;
@@ -346,7 +362,12 @@ impl Reactor {
                         .sources
                         .admits(now.mono, flow.remote.ip(), &bytes)
                     {
-                        self.feed(now, Input::Received { flow, bytes });
+                        let Self {
+                            b2bua, world, gate, ..
+                        } = self;
+                        // Streams bear no time of arrival: at least since this turn began.
+                        gate.waited(now.mono, now.mono.elapsed());
+                        admit(b2bua, world, gate, now, flow, bytes);
                     }
                 }
                 Arrival::Certified { connection, names } => {
@@ -366,6 +387,27 @@ impl Reactor {
     fn feed(&mut self, now: Now, input: Input) {
         feed(&mut self.b2bua, &mut self.world, now, input);
     }
+}
+
+/// Feeds a message, or refuses it when there is too much to do.
+fn admit(
+    b2bua: &mut B2bua,
+    world: &mut World,
+    gate: &mut Gate,
+    now: Now,
+    flow: Flow,
+    bytes: Bytes,
+) {
+    let input = match gate.judge(b2bua, &world.sources, now, &flow, &bytes) {
+        Verdict::Serve => Input::Received { flow, bytes },
+        Verdict::Refuse(retry_after) => Input::Refuse {
+            flow,
+            bytes,
+            retry_after,
+        },
+        Verdict::Drop => return,
+    };
+    feed(b2bua, world, now, input);
 }
 
 /// Feeds one input and all inputs its outputs give rise to.

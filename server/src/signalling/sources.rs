@@ -76,10 +76,7 @@ impl Sources {
 
     /// Whether a message from this address is looked at.
     pub(super) fn admits(&mut self, now: Instant, source: IpAddr, message: &[u8]) -> bool {
-        if self.registered.contains_key(&source)
-            || self.trusted.contains(&source)
-            || self.lapsed.contains_key(&source)
-        {
+        if self.knows(source) {
             return true;
         }
         let admitted = self.draw(now, network(source), message);
@@ -92,6 +89,13 @@ impl Sources {
         let admitted = self.draw(now, network(source), &[]);
         self.shed += u64::from(!admitted);
         admitted
+    }
+
+    /// Whether somebody is or was lately registered at this address, or it is trusted.
+    pub(super) fn knows(&self, source: IpAddr) -> bool {
+        self.registered.contains_key(&source)
+            || self.trusted.contains(&source)
+            || self.lapsed.contains_key(&source)
     }
 
     fn draw(&mut self, now: Instant, network: IpAddr, message: &[u8]) -> bool {

@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, setsockopt, sockopt,
+};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Datagrams taken by one system call.
@@ -15,6 +19,9 @@ pub(crate) const BATCH: usize = 32;
 const DATAGRAM: usize = 65_536;
 /// Kernel receive buffer asked for: the re-register storm after a power cut has to wait somewhere.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// No datagram is taken to have waited longer: then the clock was set.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What became of a datagram handed to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +49,9 @@ pub(crate) struct UdpListener {
     buffers: Vec<u8>,
     /// One per socket, never shared between address families: the kernel shortens the address length in place.
     headers: MultiHeaders<SockaddrStorage>,
+    /// Datagrams the kernel had no room for, since the socket was made, and how many were told of.
+    lost: u32,
+    told: u32,
 }
 
 impl BoundUdp {
@@ -63,6 +73,9 @@ impl BoundUdp {
         socket.set_nonblocking(true)?;
         // A smaller buffer than asked for (net.core.rmem_max) is still a working one.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        // Without them, how long a datagram waited and whether some were lost is not known, and nothing is shed for it.
+        let _ = setsockopt(&socket, sockopt::ReceiveTimestampns, &true);
+        let _ = setsockopt(&socket, sockopt::RxqOvfl, &1);
         let _ = socket.set_send_buffer_size(RECEIVE_BUFFER);
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
@@ -86,7 +99,9 @@ impl BoundUdp {
             local: self.local,
             facing: Facing::new(self.local, self.advertise),
             buffers: vec![0; BATCH * DATAGRAM],
-            headers: MultiHeaders::preallocate(BATCH, None),
+            headers: headers(),
+            lost: 0,
+            told: 0,
         }
     }
 }
@@ -107,8 +122,19 @@ impl UdpListener {
         self.facing.is(local)
     }
 
-    /// Takes at most one batch and hands each datagram to `deliver`. Returns true when there may be more.
-    pub(crate) fn receive(&mut self, mut deliver: impl FnMut(SocketAddr, &[u8])) -> bool {
+    /// Datagrams the kernel had no room for since the last time this was asked.
+    pub(crate) fn take_lost(&mut self) -> u32 {
+        let lost = self.lost.wrapping_sub(self.told);
+        self.told = self.lost;
+        lost
+    }
+
+    /// Takes at most one batch and hands each datagram to `deliver`, with how long it waited where the kernel says so.
+    /// Returns true when there may be more.
+    pub(crate) fn receive(
+        &mut self,
+        mut deliver: impl FnMut(SocketAddr, &[u8], Option<Duration>),
+    ) -> bool {
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
             .buffers
             .chunks_mut(DATAGRAM)
@@ -127,12 +153,37 @@ impl UdpListener {
             Err(Errno::ECONNREFUSED | Errno::EINTR) => return true,
             Err(_) => return false,
         };
-        let mut count = 0;
+        // The kernel's stamps are of the civil clock; a step of it makes one batch wrong.
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let (mut count, mut cut) = (0, false);
         for message in received {
             count += 1;
-            if let Some(from) = message.address.as_ref().and_then(socket_address) {
-                deliver(from, message.iovs().next().unwrap_or_default());
+            let mut waited = None;
+            match message.cmsgs() {
+                Ok(notes) => {
+                    for note in notes {
+                        match note {
+                            ControlMessageOwned::ScmTimestampns(at) => {
+                                let wait = now.saturating_sub(Duration::from(at));
+                                waited = Some(wait.min(LONGEST_WAIT));
+                            }
+                            ControlMessageOwned::RxqOvfl(lost) => self.lost = lost,
+                            _ => {}
+                        }
+                    }
+                }
+                Err(_) => cut = true,
             }
+            if let Some(from) = message.address.as_ref().and_then(socket_address) {
+                deliver(from, message.iovs().next().unwrap_or_default(), waited);
+            }
+        }
+        if cut {
+            // The kernel shortens the room for its notes to what it used; the note on lost datagrams comes only when
+            // there are some, and then with every datagram.
+            self.headers = headers();
         }
         count == BATCH
     }
@@ -152,6 +203,11 @@ impl UdpListener {
             },
         }
     }
+}
+
+/// Room for a batch and the kernel's notes on each datagram: when it came, how many were lost.
+fn headers() -> MultiHeaders<SockaddrStorage> {
+    MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec, u32)))
 }
 
 /// What peers are told of a listener's address. Bound to the wildcard there is one for each peer: where the
@@ -273,7 +329,8 @@ mod tests {
         }
         wait_readable(&listener);
         let mut seen = Vec::new();
-        while listener.receive(|from, bytes| {
+        while listener.receive(|from, bytes, waited| {
+            assert!(waited.is_some_and(|waited| waited < Duration::from_secs(5)));
             assert_eq!(from, peer.local());
             seen.push(bytes.to_vec());
         }) {}
@@ -291,6 +348,36 @@ mod tests {
     #[test]
     fn a_burst_arrives_whole_and_in_order_over_ipv6() {
         loopback("[::1]:0");
+    }
+
+    #[test]
+    fn datagrams_the_kernel_had_no_room_for_are_counted_once_and_the_rest_still_has_its_time() {
+        let mut listener = BoundUdp::bind("127.0.0.1:0".parse().unwrap(), None)
+            .unwrap()
+            .serve();
+        setsockopt(&listener.socket, sockopt::RcvBuf, &16_384).unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut lost = 0;
+        for round in 0..3 {
+            for _ in 0..200 {
+                peer.send_to(&[7; 900], listener.local()).unwrap();
+            }
+            wait_readable(&listener);
+            let (mut seen, mut timed) = (0, 0);
+            while listener.receive(|_, bytes, waited| {
+                assert_eq!(bytes.len(), 900);
+                seen += 1;
+                timed += usize::from(waited.is_some());
+            }) {}
+            // The first that tells of a loss finds no room to tell it, and is read without its time.
+            assert!(
+                seen > 0 && (timed == seen || round <= 1),
+                "{round}: {timed} of {seen}"
+            );
+            lost += listener.take_lost();
+        }
+        assert!(lost > 200, "{lost}");
+        assert_eq!(listener.take_lost(), 0);
     }
 
     #[test]

@@ -125,6 +125,8 @@ pub struct Counters {
     pub retransmissions_out: u64,
     /// Responses that met no transaction, dropped.
     pub stray_responses: u64,
+    /// Requests refused for overload ([`super::Input::Refuse`]).
+    pub refused: u64,
     /// ACKs to answers of ours that kept no transaction (8.2.7), absorbed.
     pub stateless_acks: u64,
     /// Completed non-INVITE server transactions that made room before timer J.

@@ -94,6 +94,16 @@ pub enum Input {
         /// The octets.
         bytes: Bytes,
     },
+    /// The same when there is too much to do: a new request is answered 503 without a transaction, anything else is
+    /// served.
+    Refuse {
+        /// Where it came from.
+        flow: Flow,
+        /// The octets.
+        bytes: Bytes,
+        /// Retry-After, seconds.
+        retry_after: u32,
+    },
     /// A stream connection is gone: its unanswered client transactions fail.
     ConnectionClosed {
         /// Which.

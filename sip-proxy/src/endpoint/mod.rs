@@ -143,6 +143,11 @@ impl Endpoint {
     pub fn handle(&mut self, now: Instant, input: Input) -> Outputs<'_> {
         match input {
             Input::Received { flow, bytes } => self.received(now, flow, bytes),
+            Input::Refuse {
+                flow,
+                bytes,
+                retry_after,
+            } => self.refuse(now, flow, bytes, retry_after),
             Input::ConnectionClosed { connection } => self.connection_closed(now, connection),
             Input::TransportFailed { flow, bytes } => self.transport_failed(now, flow, bytes),
             Input::Request { tx, request, to } => self.request(now, tx, &request, to),

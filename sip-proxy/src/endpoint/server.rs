@@ -116,6 +116,25 @@ impl Endpoint {
         }
     }
 
+    /// What is too much is refused before it costs anything (8.2.7). A repetition of a request that is served is no new
+    /// one, and a client that hears 503 for it would give up a call that rings.
+    pub(super) fn refuse(&mut self, now: Instant, flow: Flow, bytes: Bytes, retry_after: u32) {
+        let message = match Message::parse(bytes.clone(), &self.config.limits) {
+            Ok(message) if message.is_request() => message,
+            Ok(_) | Err(_) => return self.received(now, flow, bytes),
+        };
+        let known = matches!(message.method(), Method::Ack | Method::Cancel)
+            || self.by_key.contains_key(&self.keys.server(&message, false));
+        if known {
+            return self.received_request(now, message, flow);
+        }
+        self.counters.refused += 1;
+        let reply = reply_flow(flow, message.top_via().response_target(flow.remote));
+        let response =
+            OutgoingResponse::new(503).with_header(HeaderName::RetryAfter, retry_after.to_string());
+        self.answer_statelessly(&message, response, flow.remote, reply);
+    }
+
     fn begin_server(&mut self, now: Instant, key: Key, invite: bool, message: Message, flow: Flow) {
         let reply = reply_flow(flow, message.top_via().response_target(flow.remote));
         let merge = message

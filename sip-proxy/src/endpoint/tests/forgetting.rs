@@ -208,3 +208,39 @@ fn a_challenge_to_a_non_invite_leaves_no_transaction_behind() {
         "the request again is challenged again"
     );
 }
+
+#[test]
+fn a_refused_request_is_503_without_a_transaction_and_a_repetition_of_a_served_one_is_served() {
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let refuse = |bytes: Bytes| Input::Refuse {
+        flow: udp(),
+        bytes,
+        retry_after: 7,
+    };
+    let outputs = run(&mut e, now, refuse(invite()));
+    assert!(text(&outputs).starts_with("SIP/2.0 503"));
+    assert!(text(&outputs).contains("Retry-After: 7\r\n"));
+    assert_eq!((e.server_transactions(), e.next_timeout()), (0, None));
+    let ack = request(
+        "ACK",
+        "192.0.2.9:5062;branch=z9hG4bKa",
+        1,
+        &to_tag(&outputs),
+    );
+    assert!(feed(&mut e, now, udp(), ack).is_empty(), "absorbed");
+
+    let tx = tx_of(&feed(&mut e, now, udp(), invite()));
+    respond(&mut e, now, tx, 180);
+    let again = run(&mut e, now + ms(500), refuse(invite()));
+    assert!(text(&again).starts_with("SIP/2.0 180"), "its call rings");
+    let cancel = request("CANCEL", "192.0.2.9:5062;branch=z9hG4bKa", 1, "");
+    let outputs = run(&mut e, now + ms(600), refuse(cancel));
+    assert!(
+        outputs
+            .iter()
+            .any(|output| matches!(output, Output::Cancelled { .. }))
+    );
+    let ringing = Bytes::from_static(b"SIP/2.0 180 Ringing\r\n\r\n");
+    assert!(run(&mut e, now, refuse(ringing)).is_empty());
+    assert_eq!(e.counters().refused, 1);
+}
