@@ -199,12 +199,21 @@ impl Endpoint {
             let accepted = self.servers.get(slot).is_some_and(|server| {
                 matches!(server.machine, Machine::Invite(InviteServer::Accepted))
             });
-            // Some devices put their INVITE's branch on the ACK to a 2xx as well: it still reaches the user.
-            return if accepted {
-                self.acknowledged(slot, message, flow);
-            } else {
-                self.step_server(now, slot, Event::Ack, None);
-            };
+            if !accepted {
+                return self.step_server(now, slot, Event::Ack, None);
+            }
+            // Some devices put their INVITE's branch on the ACK to a 2xx as well: it still reaches the user, if it is of
+            // the dialog. Another one must not end the wait for the right one.
+            let ours = self.keys.acknowledged(&message, message.to_tag());
+            let wanted = self
+                .servers
+                .get(slot)
+                .and_then(|server| server.acknowledgement);
+            if wanted.is_none_or(|wanted| wanted == ours) {
+                return self.acknowledged(slot, message, flow);
+            }
+            self.counters.stray_acks += 1;
+            return;
         }
         let key = self.keys.acknowledged(&message, message.to_tag());
         if let Some(slot) = self.by_acknowledgement.get(&key).copied() {

@@ -298,6 +298,30 @@ fn an_ack_with_another_tag_is_not_the_answer_to_ours() {
 }
 
 #[test]
+fn an_ack_with_the_invites_branch_counts_only_with_our_tag() {
+    let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
+    let tx = tx_of(&feed(&mut e, now, udp(), invite()));
+    let answer = text(&respond(&mut e, now, tx, 200));
+    let tag = answer.split("To: ").nth(1).unwrap();
+    let tag = tag
+        .split("tag=")
+        .nth(1)
+        .unwrap()
+        .split("\r\n")
+        .next()
+        .unwrap();
+    let ack = |tag: &str| request("ACK", "192.0.2.9:5062;branch=z9hG4bKa", 1, tag);
+    for wrong in ["", "other"] {
+        assert!(feed(&mut e, now, udp(), ack(wrong)).is_empty(), "{wrong}");
+    }
+    assert_eq!(e.counters().stray_acks, 2);
+    let again = run(&mut e, now + ms(500), Input::Timeout);
+    assert_eq!(sent(&again).len(), 1, "the 2xx is repeated still");
+    let outputs = feed(&mut e, now, udp(), ack(tag));
+    assert!(matches!(outputs[..], [Output::Ack { tx: Some(_), .. }]));
+}
+
+#[test]
 fn a_cancel_is_answered_200_and_reported_once() {
     let (mut e, now) = (endpoint(EndpointConfig::default()), origin());
     let tx = tx_of(&feed(&mut e, now, udp(), invite()));
