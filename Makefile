@@ -58,5 +58,6 @@ load:
 bench:
 	$(CARGO) bench --workspace --locked
 
+# CI runs the kept corpora and some mutations on the stable compiler (fuzz/targets/tests/smoke.rs); this is the real thing.
 fuzz-smoke:
 	cd fuzz && for t in $$($(CARGO) fuzz list); do $(CARGO) +nightly fuzz run $$t -- -max_total_time=20 || exit 1; done

@@ -1,10 +1,9 @@
 //! Any INFO body under each content type: a key or nothing.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use media_bridge::{Digit, parse_info};
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     for kind in ["application/dtmf", "application/dtmf-relay", "application/telephone-event"] {
         if let Some((digit, duration)) = parse_info(kind, data) {
             assert_eq!(Digit::new(digit.label()), Some(digit));
@@ -14,4 +13,4 @@ fuzz_target!(|data: &[u8]| {
     if let Some((kind, body)) = data.split_first_chunk::<16>() {
         let _ = parse_info(&String::from_utf8_lossy(kind), body);
     }
-});
+}

@@ -1,9 +1,7 @@
 //! Any text: reading, checking and drawing a plan never panics.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     // The part after a NUL is served as the holiday file.
     let (plan, holidays) = text.split_once('\0').unwrap_or((&text, ""));
@@ -12,4 +10,4 @@ fuzz_target!(|data: &[u8]| {
     if let Some(plan) = loaded.plan {
         let _ = plan.check(&dialplan::Directory::default(), jiff::Timestamp::UNIX_EPOCH);
     }
-});
+}

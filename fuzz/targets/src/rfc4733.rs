@@ -1,13 +1,12 @@
 //! Any events in any order: no panic; a press is reported at most once per packet, and a copy of one never again.
-#![no_main]
 
 use std::time::{Duration, Instant};
 
-use libfuzzer_sys::fuzz_target;
 use media_bridge::dtmf::rfc4733::{EventPacket, EventPayload, Press, Receiver, looks_like_event};
 use media_bridge::{Digit, DigitSource, Normaliser};
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let _ = looks_like_event(data.first().copied().unwrap_or_default(), data);
     let mut now = Instant::now();
     let (mut receiver, mut normaliser) = (Receiver::new(), Normaliser::new());
@@ -33,4 +32,4 @@ fuzz_target!(|data: &[u8]| {
         assert!(!matches!(copy, Press::Started { .. }), "a copied packet is no second press");
         let _ = receiver.pressed(now);
     }
-});
+}

@@ -1,10 +1,9 @@
 //! Any compound packet: read without a panic, as many items as its octets can hold; what we write we can read.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use media_bridge::rtcp::{self, Item, MAX_WRITTEN_BYTES, ReportBlock, SenderInfo};
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let mut items = Vec::new();
     let packets = rtcp::read(data, |item| items.push(item));
     assert!(packets <= data.len() / 4 && items.len() <= data.len() / 4);
@@ -19,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         }
         check(7, info, block, data);
     }
-});
+}
 
 fn check(ssrc: u32, info: Option<SenderInfo>, block: Option<ReportBlock>, name: &[u8]) {
     let mut out = [0; MAX_WRITTEN_BYTES];

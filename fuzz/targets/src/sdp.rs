@@ -1,7 +1,5 @@
 //! Any body as offer and as answer: no panic, an answer has the offer's m-lines, and what we write we can read.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use media_bridge::offer_answer::{Direction, LegProfile, Negotiation};
 use media_bridge::{Codec, Lease, LeaseId};
 
@@ -21,7 +19,8 @@ fn lines(sdp: &[u8]) -> usize {
     sdp.split(|b| *b == b'\n').filter(|l| l.starts_with(b"m=")).count()
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let mut callee = negotiation();
     if callee.receive_offer(data).is_ok() {
         let answer = callee.answer(None).expect("a taken offer is answered");
@@ -44,4 +43,4 @@ fuzz_target!(|data: &[u8]| {
     if caller.receive_answer(data).is_ok() {
         assert!(caller.agreed().is_some());
     }
-});
+}

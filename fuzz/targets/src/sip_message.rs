@@ -1,12 +1,11 @@
 //! Any datagram and any stream: read, passed on and answered without a panic; what is passed on is still a message.
-#![no_main]
 
 use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
 use sip_proxy::message::{Capabilities, HeaderName, Limits, Message, OutgoingResponse, Splice, write_response};
 use sip_proxy::{Frame, Framer};
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let limits = Limits::default();
     let source = std::net::SocketAddr::from(([192, 0, 2, 1], 5060));
     match Message::parse(Bytes::copy_from_slice(data), &limits) {
@@ -40,4 +39,4 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-});
+}

@@ -1,11 +1,11 @@
 //! Any text as a URI or a structured header value.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use sip_proxy::Uri;
 use sip_proxy::message::{Contact, NameAddr, Via};
 
-fuzz_target!(|text: &str| {
+/// One input.
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(uri) = Uri::parse(text) {
         assert_eq!(uri.to_string(), text);
         let _ = (uri.host(), uri.aor(), uri.user_unescaped(), uri.as_request_uri());
@@ -19,4 +19,4 @@ fuzz_target!(|text: &str| {
         let _ = (via.received(), via.rport(), via.host_ip(), via.rfc3261_branch());
     }
     let _ = Contact::parse(text);
-});
+}
