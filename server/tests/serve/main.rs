@@ -10,8 +10,11 @@
 
 mod calls;
 mod names;
+mod tls;
 mod traces;
 mod ua;
+mod websocket;
+mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};

@@ -1,18 +1,19 @@
-//! A SIP phone for tests: an endpoint of `sip-proxy` on a blocking UDP socket.
+//! A SIP phone for tests: an endpoint of `sip-proxy` on a blocking socket.
 
 use std::collections::VecDeque;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sip_proxy::digest::client::{self, Secret};
 use sip_proxy::message::HeaderName;
 use sip_proxy::{
-    Body, ClientTx, Dialog, Endpoint, EndpointConfig, Flow, Input, Message, Method,
+    Body, ClientTx, ConnectionId, Dialog, Endpoint, EndpointConfig, Flow, Input, Message, Method,
     OutgoingRequest, OutgoingResponse, Output, ServerTx, Transport,
 };
+
+use super::wire::Wire;
 
 /// No step takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,7 +23,7 @@ pub(crate) const DOMAIN: &str = "doorward.local";
 pub(crate) struct Ua {
     user: String,
     flow: Flow,
-    socket: UdpSocket,
+    wire: Wire,
     /// Held so that nobody else has the port of the SDP.
     rtp: UdpSocket,
     endpoint: Endpoint,
@@ -40,18 +41,25 @@ pub(crate) fn password(user: &str) -> String {
 impl Ua {
     pub(crate) fn new(user: &str, server: &str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let local = socket.local_addr().unwrap();
+        Self::over(user, Wire::Udp(socket), local, server)
+    }
+
+    /// A phone on a connection there is.
+    pub(crate) fn over(user: &str, wire: Wire, local: SocketAddr, server: &str) -> Self {
+        let transport = wire.transport();
         let flow = Flow {
-            transport: Transport::Udp,
-            local: socket.local_addr().unwrap(),
+            transport,
+            local,
             remote: server.parse().unwrap(),
-            connection: None,
+            connection: transport.is_stream().then_some(ConnectionId(1)),
         };
         let seed = u64::from(flow.local.port());
         let config = EndpointConfig::default();
         Self {
             user: user.to_owned(),
             flow,
-            socket,
+            wire,
             rtp: UdpSocket::bind("127.0.0.1:0").unwrap(),
             endpoint: Endpoint::new(config, Box::new(StdRng::seed_from_u64(seed))),
             outputs: VecDeque::new(),
@@ -67,7 +75,19 @@ impl Ua {
     }
 
     fn contact(&self) -> String {
-        format!("<sip:{}@{}>", self.user, self.flow.local)
+        match self.flow.transport {
+            Transport::Udp => format!("<sip:{}@{}>", self.user, self.flow.local),
+            // A browser has no address of its own (RFC 7118 section 5.1).
+            Transport::Ws | Transport::Wss => {
+                format!("<sip:{}@df7jal23ls0d.invalid;transport=ws>", self.user)
+            }
+            other => format!(
+                "<sip:{}@{};transport={}>",
+                self.user,
+                self.flow.local,
+                other.as_param()
+            ),
+        }
     }
 
     fn sdp(&self) -> Body {
@@ -90,7 +110,7 @@ impl Ua {
         for output in self.outputs.drain(..) {
             match output {
                 Output::Transmit { flow, bytes } => {
-                    let _ = self.socket.send_to(&bytes, flow.remote);
+                    self.wire.send(&bytes, flow.remote);
                 }
                 other => rest.push_back(other),
             }
@@ -99,7 +119,6 @@ impl Ua {
     }
 
     fn event(&mut self, deadline: Instant) -> Option<Output> {
-        let mut buffer = vec![0; 65_536];
         loop {
             if let Some(output) = self.outputs.pop_front() {
                 return Some(output);
@@ -116,17 +135,9 @@ impl Ua {
             let wait = due
                 .saturating_duration_since(now)
                 .max(Duration::from_millis(1));
-            self.socket.set_read_timeout(Some(wait)).unwrap();
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, remote)) => {
-                    let bytes = Bytes::copy_from_slice(&buffer[..length]);
-                    let flow = Flow {
-                        remote,
-                        ..self.flow
-                    };
-                    self.feed(Input::Received { flow, bytes });
-                }
-                Err(_) => self.feed(Input::Timeout),
+            match self.wire.receive(self.flow, wait) {
+                Some((flow, bytes)) => self.feed(Input::Received { flow, bytes }),
+                None => self.feed(Input::Timeout),
             }
         }
     }
@@ -218,12 +229,24 @@ impl Ua {
     }
 
     pub(crate) fn register(&mut self) -> u16 {
+        let request = self.registration();
+        self.ask(request)
+    }
+
+    /// The answer to a REGISTER without credentials.
+    pub(crate) fn register_without_password(&mut self) -> u16 {
+        let request = self.registration();
+        let tx = self.start(&request);
+        self.answer_to(tx).status().unwrap()
+    }
+
+    fn registration(&mut self) -> OutgoingRequest {
         let mut request = self.request(Method::Register, &format!("sip:{DOMAIN}"));
         request.to = format!("<sip:{}@{DOMAIN}>", self.user);
         request
             .headers
             .push((HeaderName::Expires, "600".to_owned()));
-        self.ask(request)
+        request
     }
 
     /// Begins a call: the challenge is answered, the rest waits for [`Ua::answered`].
