@@ -30,6 +30,7 @@ mod races;
 mod redirects;
 mod refusals;
 mod registrations;
+mod renewals;
 mod session_timers;
 mod subscriptions;
 mod talks;

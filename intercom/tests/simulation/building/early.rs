@@ -118,6 +118,11 @@ impl Ua {
         self.respond(now, tx, response);
     }
 
+    /// Sends an INVITE whose ACK will bear the answer.
+    pub(crate) fn send_late(&mut self, now: Instant, request: OutgoingRequest) {
+        self.send(now, request, 0, true);
+    }
+
     /// Forgets the calls that are over, and what happened in them.
     pub(crate) fn forget(&mut self) {
         self.calls.retain(|call| !call.over);
