@@ -138,6 +138,13 @@ impl Peer {
 }
 
 impl Run {
+    /// Waits until its trace holds a text.
+    pub fn until_received(&self, text: &str) -> Result<()> {
+        let trace = self.trace.with_extension("msg");
+        let there = || std::fs::read_to_string(&trace).is_ok_and(|seen| seen.contains(text));
+        wait::until(text, RUN, there)
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -177,7 +177,10 @@ impl Stage<'_> {
                 peer.register()?;
             }
             let mut run = peer.start(&actor.part, actor.dial.as_deref())?;
-            if actor.dial.is_some() {
+            if actor.beside {
+                run.until_received("NOTIFY sip")?;
+                called.push(run);
+            } else if actor.dial.is_some() {
                 run.finish(Duration::from_secs(30))?;
             } else {
                 called.push(run);

@@ -88,6 +88,9 @@ pub struct Actor {
     /// Registers first.
     #[serde(default)]
     pub register: bool,
+    /// Goes on beside the actors after it, which start when it has been notified of something.
+    #[serde(default)]
+    pub beside: bool,
 }
 
 /// What must be seen after the calls, on a server of our own.
