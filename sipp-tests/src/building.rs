@@ -156,6 +156,23 @@ impl Building {
         Self::lay(binary, addresses, relay, &ground)
     }
 
+    /// One with `accounts` more phones, and otherwise as it is by default.
+    pub fn start_estate(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+        accounts: u32,
+    ) -> Result<Self> {
+        let mut ground = Ground::plain(name);
+        for n in 0..accounts {
+            ground
+                .directory
+                .push_str(&format!("103,,,load-{n:05},,,,\n"));
+        }
+        Self::lay(binary, addresses, relay, &ground)
+    }
+
     /// One that is at home in the domains of the RFCs' examples, and knows the first actor's address as the door's.
     pub fn start_for_strangers(
         binary: &Binary,

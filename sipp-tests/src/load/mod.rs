@@ -6,7 +6,9 @@
 mod bare;
 mod calls;
 mod cost;
+mod estate;
 mod media;
+mod peer;
 mod phone;
 mod registrations;
 
@@ -47,9 +49,34 @@ pub struct LoadArgs {
     /// Seconds of media.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Devices that come back after a power cut.
+    #[arg(long, default_value_t = 20_000)]
+    storm: u32,
+    /// Within so many seconds.
+    #[arg(long, default_value_t = 10)]
+    storm_seconds: u64,
+    /// Only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// A server to compare with in the same run, where it does the same work.
+    #[arg(long, value_enum)]
+    peer: Option<peer::Peer>,
     /// Rows as JSON lines instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// CPU and memory of a registration.
+    Registrations,
+    /// An estate of devices that register at once.
+    Storm,
+    /// CPU and latency of a call.
+    Calls,
+    /// Relay and transcoding.
+    Media,
 }
 
 /// One line of the table.
@@ -62,17 +89,30 @@ pub struct Row {
 
 /// Runs every measurement and prints the table.
 pub fn load(args: &LoadArgs) -> Result<bool> {
-    let addresses = Addresses::of(Family::V4, 195);
-    let relay = Relay::start()?;
-    let building =
-        Building::start_loaded(&args.binary, addresses, &relay, "load", args.registrations)?;
+    let wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
     let mut rows = Vec::new();
-    say("registrations");
-    registrations::measure(args, &building, &mut rows)?;
-    say("calls");
-    calls::measure(args, &building, &mut rows)?;
-    say("relay and transcoding");
-    media::measure(args, &building, &mut rows)?;
+    if args.only != [Part::Storm] {
+        let addresses = Addresses::of(Family::V4, 195);
+        let relay = Relay::start()?;
+        let building =
+            Building::start_loaded(&args.binary, addresses, &relay, "load", args.registrations)?;
+        if wanted(Part::Registrations) {
+            say("registrations");
+            registrations::measure(args, &building, &mut rows)?;
+        }
+        if wanted(Part::Calls) {
+            say("calls");
+            calls::measure(args, &building, &mut rows)?;
+        }
+        if wanted(Part::Media) {
+            say("relay and transcoding");
+            media::measure(args, &building, &mut rows)?;
+        }
+    }
+    if wanted(Part::Storm) {
+        say("a storm of registrations");
+        registrations::storm(args, &mut rows)?;
+    }
     if args.json {
         for row in &rows {
             println!("{}", serde_json::to_string(row)?);
