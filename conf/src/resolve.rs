@@ -578,6 +578,20 @@ impl Check<'_> {
                 10 * SECOND,
                 24 * HOUR,
             ),
+            hold_duration: self.span(
+                "limits.hold-duration",
+                &written.hold_duration,
+                HOUR / 2,
+                10 * SECOND,
+                24 * HOUR,
+            ),
+            call_probe: self.span(
+                "limits.call-probe",
+                &written.call_probe,
+                90 * SECOND,
+                Duration::ZERO,
+                HOUR,
+            ),
             registrations: self.count(
                 "limits.registrations",
                 &written.registrations,

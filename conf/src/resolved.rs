@@ -205,6 +205,10 @@ pub struct Limits {
     pub calls_per_account: usize,
     /// Longest call; then BYE to both.
     pub call_duration: Duration,
+    /// Longest time one side of a call is on hold.
+    pub hold_duration: Duration,
+    /// How often a side without session timer is asked whether it is still in its call; zero: never.
+    pub call_probe: Duration,
     /// Registered contacts in all; beyond it REGISTER gets 503.
     pub registrations: usize,
     /// Messages a second from one address that is neither registered nor trusted; beyond it they are dropped unread

@@ -192,6 +192,8 @@ pub(crate) struct Limits {
     pub(crate) calls: Written<u32>,
     pub(crate) calls_per_account: Written<u32>,
     pub(crate) call_duration: Written<Span>,
+    pub(crate) hold_duration: Written<Span>,
+    pub(crate) call_probe: Written<Span>,
     pub(crate) registrations: Written<u32>,
     pub(crate) requests_per_source: Written<u32>,
     pub(crate) connections: Written<u32>,

@@ -170,6 +170,8 @@ pub struct Cdr {
     pub end: EndReason,
     /// Final status to the caller.
     pub status: u16,
+    /// Cause (RFC 3326): of the side that ended it where it said one, else ours. `Q.850;cause=16`.
+    pub cause: Option<String>,
     /// Intents made in the call.
     pub unlocks: u32,
     /// Caller's leg and the winner's.

@@ -43,6 +43,10 @@ pub struct CallLimits {
     pub reserved_per_device: usize,
     /// Longest established call; then both sides get BYE.
     pub max_duration: Duration,
+    /// Longest time one side is on hold: its silence ends nothing.
+    pub max_hold: Duration,
+    /// How often a side without session timer is asked by OPTIONS whether it is still in the call; zero: never.
+    pub probe: Duration,
     /// Longest time a caller waits for an answer, whatever the plan says.
     pub max_ringing: Duration,
     /// Branches rung at once in one call; further contacts are left out and noted.
@@ -59,6 +63,8 @@ impl Default for CallLimits {
             reserved_calls: 64,
             reserved_per_device: 2,
             max_duration: Duration::from_secs(3_600),
+            max_hold: Duration::from_secs(1_800),
+            probe: Duration::from_secs(90),
             max_ringing: Duration::from_secs(600),
             max_branches: 32,
             story_entries: 200,

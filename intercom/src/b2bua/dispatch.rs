@@ -8,7 +8,7 @@ use super::gruu::Dialled;
 use super::{B2bua, Output, inspection};
 use crate::Now;
 use crate::buzz;
-use crate::call::{ALLOW, Arrival, Call, CallInput, Party, parse_tag};
+use crate::call::{ALLOW, Arrival, Call, CallInput, Cause, Party, parse_tag};
 use crate::site::Site;
 use crate::transactions::{Owner, owner};
 
@@ -25,9 +25,10 @@ impl B2bua {
             sip_proxy::Output::Request { tx, message, flow } => {
                 self.request(now, tx, message, flow);
             }
-            sip_proxy::Output::Cancelled { tx, .. } => {
+            sip_proxy::Output::Cancelled { tx, cancel } => {
                 if let Some(number) = self.invites.get(&tx).copied() {
-                    self.run(now, number, CallInput::Cancelled);
+                    let cause = Cause::of(&cancel);
+                    self.run(now, number, CallInput::Cancelled(cause));
                 } else {
                     // A buzz INVITE: it makes no call, and what it asked for may be under way already.
                     self.forget_buzz(tx);

@@ -433,8 +433,14 @@ impl B2bua {
         for number in gone {
             self.run(now, number, CallInput::CallerGone);
         }
-        for call in self.calls.values_mut() {
-            call.connection_closed(connection);
+        let mut touched = Vec::new();
+        for (number, call) in &mut self.calls {
+            if call.connection_closed(now.mono, connection) {
+                touched.push(*number);
+            }
+        }
+        for number in touched {
+            self.run(now, number, CallInput::Timeout);
         }
     }
 

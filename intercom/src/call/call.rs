@@ -15,6 +15,7 @@ use super::fork::Fork;
 use super::leg::{Leg, Party};
 use super::opening::Opening;
 use super::park::Parked;
+use super::reason::Cause;
 use super::talk::Talk;
 use super::transfer::Transfer;
 use super::trunk::{Dialling, Hop};
@@ -40,8 +41,8 @@ pub(crate) enum CallInput {
     },
     /// A request of ours got no response.
     Failed { tx: ClientTx, cause: FailCause },
-    /// The caller gave up (CANCEL).
-    Cancelled,
+    /// The caller gave up (CANCEL), and says why.
+    Cancelled(Option<Cause>),
     /// ACK to a 2xx of ours.
     Ack { index: u16, message: Message },
     /// No ACK came for a 2xx of ours.
@@ -150,6 +151,8 @@ pub(crate) struct Call {
     pub(crate) transfer: Option<Box<Transfer>>,
     /// Its devices, as [`Site::engaged`] counts them.
     pub(crate) engaged: Vec<String>,
+    /// See [`crate::config::CallLimits::max_hold`].
+    pub(crate) max_hold: std::time::Duration,
     /// Transfers begun.
     pub(crate) transfers: u8,
     /// Legs that left the call before its end, for the record. One per transfer, and those are limited.
@@ -178,6 +181,7 @@ impl Call {
         let profile = site.profile(&party.user);
         let id = format!("{:08x}-{number}", site.epoch);
         let limits: &CallLimits = &site.config.limits;
+        let max_hold = limits.max_hold;
         let story = Story::new(id.clone(), now.mono, limits.story_entries);
         let ring_until = now.mono + limits.max_ringing;
         let origin = party.clone();
@@ -218,6 +222,7 @@ impl Call {
             driving: None,
             transfer: None,
             engaged: Vec::new(),
+            max_hold,
             transfers: 0,
             parted: Vec::new(),
             earlier: Vec::new(),
@@ -240,7 +245,8 @@ impl Call {
                     self.failed(site, now, tx, cause);
                 }
             }
-            CallInput::Cancelled => {
+            CallInput::Cancelled(cause) => {
+                self.progress.cause = cause;
                 self.note(
                     now,
                     Line::In {
@@ -285,7 +291,9 @@ impl Call {
             }
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_response(site, now, at, message);
-        } else if self.info_answered(site, now, tx, Some(status)) {
+        } else if self.info_answered(site, now, tx, Some(status))
+            || self.probed(site, now, tx, Some(status))
+        {
         } else if self.is_established() {
             self.dialog_response(site, now, tx, message);
         } else if (200..300).contains(&status) && *message.method() == Method::Invite {
@@ -299,7 +307,7 @@ impl Call {
             self.byes.swap_remove(at);
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_failed(site, now, at, cause);
-        } else if self.info_answered(site, now, tx, None) {
+        } else if self.info_answered(site, now, tx, None) || self.probed(site, now, tx, None) {
         } else if self.is_established() {
             self.dialog_failed(site, now, tx);
         }
@@ -327,6 +335,9 @@ impl Call {
         }
         if self.is_established() {
             self.session_timers(site, now);
+        }
+        if self.is_established() {
+            self.watch(site, now);
         }
     }
 
@@ -359,7 +370,11 @@ impl Call {
         let sessions = self
             .established()
             .filter(|_| self.is_established())
-            .filter_map(|leg| Some(leg.session?.next_timeout()))
+            .flat_map(|leg| {
+                let session = leg.session.map(|timer| timer.next_timeout());
+                [session, leg.watch_timeout(self.max_hold)]
+            })
+            .flatten()
             .min();
         [
             phase,

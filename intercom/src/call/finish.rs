@@ -8,6 +8,7 @@ use sip_proxy::{ClientTx, Dialog, HeaderName, Message, Method, OutgoingRequest, 
 use super::branch::GIVEN_UP;
 use super::call::{Call, Phase};
 use super::leg::Leg;
+use super::reason::Cause;
 use crate::Now;
 use crate::cdr::{Cdr, CdrLeg, CdrStep, EndReason};
 use crate::site::{Effect, Site};
@@ -19,10 +20,12 @@ pub(crate) struct Progress {
     /// Final status sent to the caller.
     pub(crate) final_status: Option<u16>,
     pub(crate) end: Option<EndReason>,
+    /// Why the side that ended it says it did.
+    pub(crate) cause: Option<Cause>,
     /// Workers have until then to say what the legs did.
     pub(crate) linger_until: Option<Instant>,
     /// BYE to the caller that must wait for its ACK (RFC 3261 §15).
-    pub(crate) bye_on_ack: Option<&'static str>,
+    pub(crate) bye_on_ack: Option<String>,
     pub(crate) recorded: bool,
     /// The top machine no longer counts it among the live calls.
     pub(crate) uncounted: bool,
@@ -82,25 +85,25 @@ impl Call {
         self.times.ended = Some(now.mono);
         self.provisional_at = None;
         self.cancel_branches(site, now, GIVEN_UP);
+        let header = self.reason_header(reason);
         if let Phase::Talking(mut talk) = phase {
             talk.winner.close_media(site);
             let mut winner = talk.winner;
             if !winner.flags.over {
-                self.bye(site, now, &mut winner, Some(reason.header()));
+                self.bye(site, now, &mut winner, Some(&header));
             }
             self.progress.winner = Some(Box::new(winner));
         }
         self.transfer_over(site, now, reason);
         if self.progress.final_status.is_none() {
             let status = if status < 300 { 480 } else { status };
-            let response = OutgoingResponse::new(status)
-                .with_header(HeaderName::Reason, reason.header().to_owned());
+            let response = OutgoingResponse::new(status).with_header(HeaderName::Reason, header);
             self.refuse(site, now, response);
         } else if self.progress.final_status == Some(200) && !self.caller.flags.over {
             if self.caller.unacked.is_some() {
-                self.progress.bye_on_ack = Some(reason.header());
+                self.progress.bye_on_ack = Some(header);
             } else {
-                self.bye_caller(site, now, reason.header());
+                self.bye_caller(site, now, &header);
             }
         }
         self.caller.close_media(site);
@@ -111,6 +114,18 @@ impl Call {
         }
         site.effects.push_back(Effect::Ended(self.id.clone()));
         self.progress.linger_until = Some(now.mono + LINGER);
+    }
+
+    /// Reason for whom the call is ended: the cause the other side gave, else ours.
+    fn reason_header(&self, reason: EndReason) -> String {
+        let ours = reason.header();
+        let told = self.progress.cause.filter(|_| {
+            matches!(
+                reason,
+                EndReason::CallerHungUp | EndReason::CalleeHungUp | EndReason::CallerCancelled
+            )
+        });
+        told.map_or_else(|| ours.to_owned(), |cause| cause.to_string())
     }
 
     /// A final refusal to the caller.
@@ -131,11 +146,11 @@ impl Call {
     /// The ACK the BYE waited for has come, or never will.
     pub(crate) fn bye_after_ack(&mut self, site: &mut Site, now: Now) {
         if let Some(reason) = self.progress.bye_on_ack.take() {
-            self.bye_caller(site, now, reason);
+            self.bye_caller(site, now, &reason);
         }
     }
 
-    fn bye_caller(&mut self, site: &mut Site, now: Now, reason: &'static str) {
+    fn bye_caller(&mut self, site: &mut Site, now: Now, reason: &str) {
         let tx = self.take_tx();
         if let Some(to) = send_bye(site, &mut self.caller, tx, Some(reason)) {
             self.byes.push(tx);
@@ -150,13 +165,7 @@ impl Call {
     }
 
     /// BYE on a leg that is not the caller's.
-    pub(crate) fn bye(
-        &mut self,
-        site: &mut Site,
-        now: Now,
-        leg: &mut Leg,
-        reason: Option<&'static str>,
-    ) {
+    pub(crate) fn bye(&mut self, site: &mut Site, now: Now, leg: &mut Leg, reason: Option<&str>) {
         let tx = self.take_tx();
         if let Some(to) = send_bye(site, leg, tx, reason) {
             self.byes.push(tx);
@@ -272,6 +281,10 @@ impl Call {
             .push_back(Effect::Cdr(Box::new(cdr), Box::new(self.story.clone())));
     }
 
+    fn cause(&self) -> Option<Cause> {
+        Cause::of_header(&self.reason_header(self.progress.end?))
+    }
+
     fn cdr(&self, now: Now) -> Cdr {
         let started = self.started.mono;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(started));
@@ -300,6 +313,7 @@ impl Call {
                 .unwrap_or_else(|| now.mono.saturating_duration_since(started)),
             end: self.progress.end.unwrap_or(EndReason::NotAnswered),
             status: self.progress.final_status.unwrap_or(0),
+            cause: self.cause().map(|cause| cause.to_string()),
             unlocks: self.unlocks,
             legs,
             steps,
@@ -336,7 +350,7 @@ pub(super) fn send_bye(
     site: &mut Site,
     leg: &mut Leg,
     tx: ClientTx,
-    reason: Option<&'static str>,
+    reason: Option<&str>,
 ) -> Option<String> {
     let mut request = leg.request(site, Method::Bye)?;
     leg.flags.over = true;

@@ -14,6 +14,7 @@ use sip_proxy::{
     Uri,
 };
 
+use super::watchdog::Watch;
 use crate::profile::{DtmfMethod, Reinvite, StationProfile};
 use crate::site::Site;
 
@@ -91,6 +92,7 @@ pub(crate) struct Leg {
     pub(crate) unacked: Option<(ServerTx, bool)>,
     /// The session timer of this side (RFC 4028); the other side has its own.
     pub(crate) session: Option<SessionTimer>,
+    pub(crate) watch: Watch,
     pub(crate) flags: LegFlags,
 }
 
@@ -121,6 +123,7 @@ impl Leg {
             retry_at: None,
             unacked: None,
             session: None,
+            watch: Watch::default(),
             flags,
         }
     }

@@ -1,5 +1,7 @@
 //! The legs of a call: whom it has now, who is who, and those that left.
 
+use std::time::Instant;
+
 use sip_proxy::{ConnectionId, Flow, Message, ServerTx};
 
 use super::branch::BranchState;
@@ -111,17 +113,25 @@ impl Call {
             .map_or_else(|| format!("leg {index}"), |leg| leg.party.device.clone())
     }
 
-    /// A connection is gone: what its legs are told from now on goes by a new one.
-    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
-        let lose = |leg: &mut Leg| {
+    /// A connection is gone: what its legs are told from now on goes by a new one, and those that talk are asked whether
+    /// they are still there. `true` when some leg was on it.
+    pub(crate) fn connection_closed(&mut self, now: Instant, connection: ConnectionId) -> bool {
+        let mut touched = false;
+        let mut lose = |leg: &mut Leg| {
             if leg.flow.connection == Some(connection) {
                 leg.lose_connection();
+                leg.suspect(now);
+                touched = true;
             }
         };
-        self.established_mut().for_each(lose);
+        self.established_mut().for_each(&mut lose);
         let branches = self.branches.iter_mut().map(|branch| &mut branch.leg);
         let last = self.progress.winner.as_deref_mut();
-        branches.chain(last).chain(&mut self.parted).for_each(lose);
+        branches
+            .chain(last)
+            .chain(&mut self.parted)
+            .for_each(&mut lose);
+        touched
     }
 
     /// The door's leg, when one side of the call stands at a door and the other does not.

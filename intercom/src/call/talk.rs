@@ -9,6 +9,7 @@ use sip_proxy::{ClientTx, HeaderName, Message, Method, OutgoingResponse, ServerT
 use super::call::{Call, Phase};
 use super::leg::{Leg, OurReinvite, told};
 use super::offer::{ALLOW, sdp};
+use super::reason::Cause;
 use super::refresh::glare_wait;
 use crate::Now;
 use crate::cdr::EndReason;
@@ -74,7 +75,12 @@ impl Call {
         match method {
             Method::Bye => match private {
                 Some(at) => self.private_bye(site, now, at, tx),
-                None => self.peer_bye(site, now, index, tx),
+                None => {
+                    if self.progress.end.is_none() {
+                        self.progress.cause = Cause::of(message);
+                    }
+                    self.peer_bye(site, now, index, tx);
+                }
             },
             Method::Prack if index == self.caller.index => self.prack(site, now, tx, message),
             Method::Invite | Method::Update => self.reinvited(site, now, index, tx, message),
@@ -409,15 +415,13 @@ impl Call {
 
     /// A re-INVITE of ours got no response: the peer is gone (RFC 3261 §12.2.1.2).
     pub(crate) fn dialog_failed(&mut self, site: &mut Site, now: Now, tx: ClientTx) {
-        let mut hit = false;
-        for leg in self.established_mut() {
-            if leg.ours.as_ref().is_some_and(|ours| ours.tx == tx) {
-                leg.ours = None;
-                hit = true;
-            }
-        }
-        if hit {
-            self.finish(site, now, EndReason::PeerGone, 0);
+        let ours = |leg: &&mut Leg| leg.ours.as_ref().is_some_and(|ours| ours.tx == tx);
+        let hit = self.established_mut().find(ours).map(|leg| {
+            leg.ours = None;
+            leg.index
+        });
+        if let Some(index) = hit {
+            self.gone(site, now, index);
         }
     }
 

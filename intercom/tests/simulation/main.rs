@@ -37,3 +37,4 @@ mod talks;
 mod transfers;
 mod trunks;
 mod unlocks;
+mod watchdogs;

@@ -95,6 +95,8 @@ pub(super) fn intercom(
             max_calls: conf.limits.calls,
             max_calls_per_device: conf.limits.calls_per_account,
             max_duration: conf.limits.call_duration,
+            max_hold: conf.limits.hold_duration,
+            probe: conf.limits.call_probe,
             ..CallLimits::default()
         },
         session: SessionPolicy {

@@ -63,6 +63,9 @@ pub(crate) struct Building {
     pub(crate) leased: BTreeSet<LeaseId>,
     pub(crate) open_legs: BTreeMap<LegId, LeaseId>,
     workers: BTreeMap<LegId, u16>,
+    /// Whose sound a leg hears.
+    remotes: BTreeMap<LegId, std::net::IpAddr>,
+    silent: Vec<std::net::IpAddr>,
     pub(crate) commands: Vec<Command>,
     pub(crate) records: Vec<Record>,
     committed: BTreeSet<String>,
@@ -274,6 +277,8 @@ impl Building {
             leased: BTreeSet::new(),
             open_legs: BTreeMap::new(),
             workers: BTreeMap::new(),
+            remotes: BTreeMap::new(),
+            silent: Vec::new(),
             commands: Vec::new(),
             records: Vec::new(),
             committed: BTreeSet::new(),
@@ -514,6 +519,13 @@ impl Building {
 
     fn media(&mut self, worker: u16, command: Command) {
         self.judge_worker(worker, &command);
+        if let Command::Open { leg, config, .. } | Command::Update { leg, config } = &command {
+            let remote = config.remote_rtp.ip();
+            self.remotes.insert(*leg, remote);
+            if self.silent.contains(&remote) && config.direction.receives() {
+                self.fall_silent(*leg);
+            }
+        }
         match &command {
             Command::Open { leg, config, .. } => {
                 let before = self.open_legs.insert(*leg, config.lease);
@@ -583,6 +595,28 @@ impl Building {
         }
         let at = self.uas.iter().position(listens)?;
         Some((at, Some(self.wires.dial(at, flow.remote))))
+    }
+
+    /// A device is gone without a word; the worker hears nothing of it any more.
+    pub(crate) fn die(&mut self, device: &str) {
+        self.ua(device).dead = true;
+        self.ua(device).sent.clear();
+        let ip = self.find(device).addr.ip();
+        self.silent.push(ip);
+        let legs: Vec<LegId> = self
+            .remotes
+            .iter()
+            .filter(|(_, remote)| **remote == ip)
+            .map(|(leg, _)| *leg)
+            .collect();
+        for leg in legs {
+            self.fall_silent(leg);
+        }
+    }
+
+    fn fall_silent(&mut self, leg: LegId) {
+        let for_ = Duration::from_secs(30);
+        self.feed_later(for_, Input::Media(Event::Silent { leg, for_ }));
     }
 
     /// Takes a device out of the directory.

@@ -72,6 +72,10 @@ pub(crate) struct Ua {
     pub(crate) log: Vec<String>,
     /// Final responses to INVITEs that start a call, challenges left out.
     pub(crate) finals: Vec<u16>,
+    /// Gone without a word: hears nothing, says nothing.
+    pub(crate) dead: bool,
+    /// Requests it does not react to.
+    pub(crate) ignores: Option<Method>,
     /// Contact of its refusals.
     pub(crate) elsewhere: Option<String>,
     pub(crate) provisionals: Vec<u16>,
@@ -169,6 +173,8 @@ impl Ua {
             acts: Vec::new(),
             log: Vec::new(),
             finals: Vec::new(),
+            dead: false,
+            ignores: None,
             elsewhere: None,
             provisionals: Vec::new(),
             early_dialog: None,
@@ -211,6 +217,9 @@ impl Ua {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        if self.dead {
+            return None;
+        }
         let acts = self.acts.iter().map(|(at, _)| *at).min();
         [acts, self.endpoint.next_timeout()]
             .into_iter()
@@ -233,6 +242,9 @@ impl Ua {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, bytes: Bytes) {
+        if self.dead {
+            return;
+        }
         if self.deaf {
             return;
         }
@@ -289,6 +301,9 @@ impl Ua {
     }
 
     fn request(&mut self, now: Instant, tx: ServerTx, message: &Message) {
+        if self.ignores.as_ref() == Some(message.method()) {
+            return;
+        }
         self.seen.push(message.clone());
         if *message.method() == Method::Notify && !refers(message) {
             return self.notified(now, tx, message);
