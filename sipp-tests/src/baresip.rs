@@ -14,12 +14,13 @@ use crate::Binary;
 use crate::building::{Addresses, Building, DOMAIN};
 use crate::relay::Relay;
 use crate::scenario::Family;
+use crate::secure::Doors;
 use crate::tone::Recording;
 use crate::wait;
 
 /// One baresip without a sound card: it sends a tone and records what it hears.
 #[derive(Debug)]
-struct Phone {
+pub struct Phone {
     name: &'static str,
     dir: PathBuf,
     child: Child,
@@ -30,33 +31,73 @@ struct Phone {
 }
 
 /// What a phone is.
-struct Setting<'a> {
-    name: &'static str,
-    sip: SocketAddr,
-    control: u16,
-    tone: u32,
-    codec: &'a str,
-    password: &'a str,
-    server: SocketAddr,
-    answers: bool,
+pub struct Setting<'a> {
+    pub name: &'static str,
+    pub sip: SocketAddr,
+    pub control: u16,
+    pub tone: u32,
+    pub codec: &'a str,
+    pub password: &'a str,
+    pub way: Way,
+    pub answers: bool,
+}
+
+impl<'a> Setting<'a> {
+    /// The door, which calls.
+    pub fn door(addresses: Addresses, way: Way, password: &'a str) -> Self {
+        Self {
+            name: "lobby",
+            sip: addresses.actor(2),
+            control: 14_472,
+            tone: 440,
+            codec: "PCMA/8000/1",
+            password,
+            way,
+            answers: false,
+        }
+    }
+}
+
+/// How a phone reaches the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub transport: &'static str,
+    pub server: SocketAddr,
+}
+
+impl Way {
+    /// By UDP.
+    pub fn udp(addresses: Addresses) -> Self {
+        Self {
+            transport: "udp",
+            server: addresses.server(),
+        }
+    }
 }
 
 /// Longest wait for anything a phone should do.
 const SOON: Duration = Duration::from_secs(10);
 
 impl Phone {
-    fn start(dir: &Path, setting: &Setting<'_>) -> Result<Self> {
+    pub fn start(dir: &Path, setting: &Setting<'_>) -> Result<Self> {
+        let authority = dir.join("ca.pem");
         let dir = dir.join(format!("baresip-{}", setting.name));
         std::fs::create_dir_all(&dir)?;
-        std::fs::write(dir.join("config"), config(&dir, setting))?;
+        std::fs::write(dir.join("config"), config(&dir, &authority, setting))?;
         let auto = if setting.answers {
             ";answermode=auto"
         } else {
             ""
         };
         let account = format!(
-            "<sip:{}@{DOMAIN}>;auth_user={};auth_pass={};outbound=\"sip:{};transport=udp\";regint=60;audio_codecs={}{auto}\n",
-            setting.name, setting.name, setting.password, setting.server, setting.codec
+            "<sip:{}@{DOMAIN};transport={}>;auth_user={};auth_pass={};outbound=\"sip:{};transport={}\";regint=60;audio_codecs={}{auto}\n",
+            setting.name,
+            setting.way.transport,
+            setting.name,
+            setting.password,
+            setting.way.server,
+            setting.way.transport,
+            setting.codec
         );
         std::fs::write(dir.join("accounts"), account)?;
         std::fs::write(dir.join("contacts"), "")?;
@@ -87,7 +128,7 @@ impl Phone {
     }
 
     /// Runs a command and gives its answer.
-    fn command(&mut self, command: &str, params: &str) -> Result<String> {
+    pub fn command(&mut self, command: &str, params: &str) -> Result<String> {
         let text = json!({ "command": command, "params": params, "token": "t" }).to_string();
         self.control
             .write_all(format!("{}:{text},", text.len()).as_bytes())?;
@@ -100,7 +141,7 @@ impl Phone {
     }
 
     /// Waits for the event of this type.
-    fn event(&mut self, kind: &str) -> Result<Value> {
+    pub fn event(&mut self, kind: &str) -> Result<Value> {
         let is = |message: &Value| message.get("type").and_then(Value::as_str) == Some(kind);
         if let Some(at) = self.seen.iter().position(is) {
             return Ok(self.seen.remove(at));
@@ -129,7 +170,7 @@ impl Phone {
     }
 
     /// The first registration is often over before the control port answers, so its state is asked for.
-    fn registered(&mut self) -> Result<()> {
+    pub fn registered(&mut self) -> Result<()> {
         let deadline = Instant::now() + SOON;
         loop {
             let state = self.command("reginfo", "")?;
@@ -201,7 +242,7 @@ fn netstring(buffer: &[u8]) -> Option<(Value, Vec<u8>)> {
     Some((serde_json::from_slice(body).unwrap_or(Value::Null), rest))
 }
 
-fn config(dir: &Path, setting: &Setting<'_>) -> String {
+fn config(dir: &Path, authority: &Path, setting: &Setting<'_>) -> String {
     let modules = [
         "/usr/lib/baresip/modules",
         "/usr/lib/x86_64-linux-gnu/baresip/modules",
@@ -217,7 +258,8 @@ fn config(dir: &Path, setting: &Setting<'_>) -> String {
         "g711"
     };
     format!(
-        "sip_listen {sip}\ncall_local_timeout 60\ncall_max_calls 4\nnet_af ipv4\n\
+        "sip_listen {sip}\ncall_local_timeout 60\ncall_max_calls 4\nnet_af {family}\n\
+         sip_cafile {authority}\n\
          audio_source ausine,{tone}\naudio_player aubridge,{name}\naudio_alert aubridge,alert-{name}\n\
          ausrc_srate 48000\nauplay_srate 48000\nauplay_channels 1\nausrc_channels 2\n\
          ausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
@@ -227,6 +269,12 @@ fn config(dir: &Path, setting: &Setting<'_>) -> String {
          module_tmp uuid.so\nmodule_tmp account.so\nmodule_app contact.so\nmodule_app menu.so\n\
          module_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n",
         sip = setting.sip,
+        family = if setting.sip.is_ipv6() {
+            "ipv6"
+        } else {
+            "ipv4"
+        },
+        authority = authority.display(),
         tone = setting.tone,
         name = setting.name,
         dir = dir.display(),
@@ -255,13 +303,7 @@ fn call(binary: &Binary) -> Result<String> {
     };
     let relay = Relay::start()?;
     let building = Building::start_for_old_phones(binary, addresses, &relay, "two-phones")?;
-    let password = |account: &str| {
-        building
-            .passwords
-            .get(account)
-            .cloned()
-            .with_context(|| format!("no account {account}"))
-    };
+    let password = |account: &str| building.password(account);
     let (door_password, app_password) = (password("lobby")?, password("app-101")?);
     let setting = |name, n, control, tone, codec, password, answers| Setting {
         name,
@@ -270,7 +312,7 @@ fn call(binary: &Binary) -> Result<String> {
         tone,
         codec,
         password,
-        server: addresses.server(),
+        way: Way::udp(addresses),
         answers,
     };
     let mut app = Phone::start(
@@ -339,4 +381,61 @@ fn call(binary: &Binary) -> Result<String> {
         at_door.share,
         opened.as_millis()
     ))
+}
+
+/// The same two phones by every transport and family: registered, called, answered, hung up.
+pub fn every_transport(binary: &Binary) -> Result<bool> {
+    let mut fine = true;
+    for (n, family) in [Family::V4, Family::V6].into_iter().enumerate() {
+        for transport in ["udp", "tcp", "tls"] {
+            let run = 150 + u8::try_from(n).unwrap_or(0);
+            let name = format!("two baresip phones over {transport}, IP{family:?}");
+            match by(binary, family, run, transport) {
+                Ok(()) => println!("ok    {name}"),
+                Err(error) => {
+                    println!("FAIL  {name}: {error:#}");
+                    fine = false;
+                }
+            }
+        }
+    }
+    Ok(fine)
+}
+
+fn by(binary: &Binary, family: Family, run: u8, transport: &'static str) -> Result<()> {
+    let addresses = Addresses {
+        one_host: true,
+        ..Addresses::of(family, run)
+    };
+    let relay = Relay::start()?;
+    let doors = Doors::of(addresses);
+    let name = format!("baresip-{transport}-{family:?}");
+    let building = Building::start_secure(binary, addresses, &relay, &name, doors)?;
+    let way = Way {
+        transport,
+        server: match transport {
+            "tls" => doors.tls,
+            _ => addresses.server(),
+        },
+    };
+    let (door, app) = (building.password("lobby")?, building.password("app-101")?);
+    let door = Setting::door(addresses, way, &door);
+    let app = Setting {
+        name: "app-101",
+        sip: addresses.actor(1),
+        control: 14_471,
+        password: &app,
+        answers: true,
+        ..door
+    };
+    let mut app = Phone::start(&building.dir, &app)?;
+    let mut door = Phone::start(&building.dir, &door)?;
+    app.registered()?;
+    door.registered()?;
+    door.command("dial", &format!("sip:101@{DOMAIN}"))?;
+    door.event("CALL_ESTABLISHED")?;
+    app.event("CALL_ESTABLISHED")?;
+    door.command("hangup", "")?;
+    app.event("CALL_CLOSED")?;
+    Ok(())
 }

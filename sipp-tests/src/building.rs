@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::Binary;
 use crate::relay::Relay;
 use crate::scenario::Family;
+use crate::secure::Doors;
 
 /// SIP domain of the test house.
 pub const DOMAIN: &str = "test-house.example";
@@ -134,6 +135,28 @@ impl Building {
         Self::lay(binary, addresses, relay, &ground)
     }
 
+    /// One that speaks TLS and WebSocket besides, for phones that know MD5 only.
+    pub fn start_secure(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+        doors: Doors,
+    ) -> Result<Self> {
+        let ground = Ground {
+            digest: "\"md5\"",
+            more: doors.listeners(),
+            ..Ground::plain(name)
+        };
+        Self::lay(binary, addresses, relay, &ground)
+    }
+
+    /// An account's password.
+    pub fn password(&self, account: &str) -> Result<String> {
+        let password = self.passwords.get(account).cloned();
+        password.with_context(|| format!("no account {account}"))
+    }
+
     /// One for load: `accounts` more phones, and an address that may call as the door without a challenge.
     pub fn start_loaded(
         binary: &Binary,
@@ -210,6 +233,7 @@ impl Building {
         }
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join("plan.kdl"), PLAN)?;
+        crate::secure::certify(&dir)?;
         std::fs::write(dir.join("directory.csv"), &ground.directory)?;
         std::fs::write(
             dir.join("doorward.toml"),

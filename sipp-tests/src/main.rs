@@ -20,12 +20,14 @@
 
 mod actor;
 mod baresip;
+mod browser;
 mod building;
 mod kill;
 mod load;
 mod relay;
 mod run;
 mod scenario;
+mod secure;
 mod tone;
 mod torture;
 mod wait;
@@ -49,12 +51,16 @@ struct Cli {
 enum Command {
     /// List the scenarios.
     List,
-    /// Everything: the SIPp scenarios in every cell, two baresip phones, kill -9 during unlocks.
+    /// Everything: the SIPp scenarios in every cell, baresip and browser phones, kill -9 during unlocks, torture.
     All(Binary),
     /// The SIPp scenarios, against a server of their own or against --target.
     Run(RunArgs),
     /// One call between two baresip phones: Opus on one side, G.711 on the other, tone measured both ways, a digit opens.
     Phones(Binary),
+    /// Two baresip phones over UDP, TCP and TLS, IPv4 and IPv6: register, call, answer, hang up.
+    Baresip(Binary),
+    /// Headless Chromium with JsSIP over WebSocket and SIP.js over secure WebSocket: register, call, be called.
+    Browser(Binary),
     /// Kill the server during unlocks and look for every acknowledged one in its log.
     Kill {
         #[command(flatten)]
@@ -109,6 +115,8 @@ fn main() -> ExitCode {
         Command::All(binary) => everything(&binary),
         Command::Run(args) => run::run(&args),
         Command::Phones(binary) => baresip::call_between_two_phones(&binary),
+        Command::Baresip(binary) => baresip::every_transport(&binary),
+        Command::Browser(binary) => browser::browsers(&binary),
         Command::Kill { binary, rounds } => kill::rounds(&binary, rounds),
         Command::Torture(binary) => torture::all(&binary),
         Command::Load(args) => load::load(&args),
@@ -135,7 +143,9 @@ fn everything(binary: &Binary) -> anyhow::Result<bool> {
     };
     let scenarios = run::run(&args)?;
     let phones = baresip::call_between_two_phones(binary)?;
+    let transports = baresip::every_transport(binary)?;
+    let browsers = browser::browsers(binary)?;
     let kills = kill::rounds(binary, 20)?;
     let torture = torture::all(binary)?;
-    Ok(scenarios && phones && kills && torture)
+    Ok(scenarios && phones && transports && browsers && kills && torture)
 }
