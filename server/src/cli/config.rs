@@ -33,6 +33,14 @@ pub(super) fn run(command: &Command) -> Done {
                     listener.bind
                 ));
             }
+            for expiry in &loaded.tls.expiries {
+                output::line(&format!(
+                    "tls       {} shows {}, {} days left",
+                    expiry.listener,
+                    expiry.file,
+                    expiry.days_left(jiff::Timestamp::now())
+                ));
+            }
             let media: Vec<String> = conf
                 .media
                 .addresses

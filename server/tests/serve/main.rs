@@ -9,6 +9,7 @@
 )]
 
 mod calls;
+mod datagrams;
 mod names;
 mod tls;
 mod traces;

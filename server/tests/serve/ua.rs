@@ -24,6 +24,7 @@ pub(crate) struct Ua {
     user: String,
     flow: Flow,
     wire: Wire,
+    contact: Option<String>,
     /// Held so that nobody else has the port of the SDP.
     rtp: UdpSocket,
     endpoint: Endpoint,
@@ -60,6 +61,7 @@ impl Ua {
             user: user.to_owned(),
             flow,
             wire,
+            contact: None,
             rtp: UdpSocket::bind("127.0.0.1:0").unwrap(),
             endpoint: Endpoint::new(config, Box::new(StdRng::seed_from_u64(seed))),
             outputs: VecDeque::new(),
@@ -74,7 +76,16 @@ impl Ua {
         self.flow.local
     }
 
+    /// The same phone with a Contact of its own choice.
+    pub(crate) fn with_contact(mut self, contact: String) -> Self {
+        self.contact = Some(contact);
+        self
+    }
+
     fn contact(&self) -> String {
+        if let Some(contact) = &self.contact {
+            return contact.clone();
+        }
         match self.flow.transport {
             Transport::Udp => format!("<sip:{}@{}>", self.user, self.flow.local),
             // A browser has no address of its own (RFC 7118 section 5.1).

@@ -283,3 +283,133 @@ fn one_source_cannot_take_all_connections() {
     assert!(closed(&mut third));
     assert_eq!(bench.tcp.live(), 2);
 }
+
+/// A TLS server that proves `peer.example`, and what the authority's clients believe.
+fn peer() -> (TcpListener, Arc<ServerConfig>, Arc<ClientConfig>) {
+    use rustls::pki_types::PrivateKeyDer;
+    let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(authority.self_signed(&key).unwrap().der().clone())
+        .unwrap();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = rcgen::CertificateParams::new(vec!["peer.example".to_owned()]).unwrap();
+    let certificate = names.signed_by(&key, &issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+        .unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    (listener, Arc::new(server), Arc::new(client))
+}
+
+#[test]
+fn a_tls_connection_of_ours_is_used_only_when_the_peer_proved_its_name() {
+    let (listener, server, client) = peer();
+    let remote = listener.local_addr().unwrap();
+    // Serves two connections: echoes what comes by the first, sees the second refused.
+    let served = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            let (socket, _) = listener.accept().unwrap();
+            let session = ServerConnection::new(Arc::clone(&server)).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, socket);
+            let mut bytes = vec![0; OPTIONS.len()];
+            let taken = stream
+                .read_exact(&mut bytes)
+                .and_then(|()| stream.write_all(&bytes));
+            heard.push(taken.is_ok());
+        }
+        heard
+    });
+    let mut bench = Bench::new(StreamLimits::default());
+    bench.tcp.client = Some(client);
+    let flow = |n| Flow {
+        transport: Transport::Tls,
+        local: bench.address,
+        remote,
+        connection: Some(ConnectionId::opened(n)),
+    };
+    let [right, wrong, nameless] = [flow(1), flow(2), flow(3)];
+    let bytes = Bytes::from_static(OPTIONS.as_bytes());
+    let now = bench.now;
+    bench
+        .tcp
+        .open(&bench.epoll, right, Some("peer.example"), now);
+    assert!(bench.tcp.send(&bench.epoll, right, bytes.clone(), now));
+    let (flow, echoed) = bench.turn_until(message);
+    assert_eq!((flow, &echoed), (right, &bytes));
+    // Another name at the same address is another connection, and this one proves nothing.
+    bench
+        .tcp
+        .open(&bench.epoll, wrong, Some("other.example"), now);
+    assert!(
+        bench.tcp.send(&bench.epoll, wrong, bytes.clone(), now),
+        "it waits"
+    );
+    let gone = |tcp: &mut Streams| match tcp.next_arrival()? {
+        Arrival::Closed { connection } => Some(connection),
+        _ => None,
+    };
+    while bench.turn_until(gone) != ConnectionId::opened(2) {}
+    // Without a name there is nothing to verify, and in clear it never goes.
+    bench.tcp.open(&bench.epoll, nameless, None, now);
+    assert_eq!(bench.turn_until(gone), ConnectionId::opened(3));
+    let unnamed = Flow {
+        connection: None,
+        ..right
+    };
+    assert!(!bench.tcp.send(&bench.epoll, unnamed, bytes, now));
+    assert_eq!(served.join().unwrap(), [true, false]);
+    let failed = (Transport::Tls, "certificate");
+    assert_eq!(bench.tcp.counters.failed[&failed], 1);
+}
+
+#[test]
+fn what_a_refused_connection_was_to_carry_comes_back() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = gone.local_addr().unwrap();
+    drop(gone);
+    let flow = Flow {
+        transport: Transport::Tcp,
+        local: bench.address,
+        remote,
+        connection: None,
+    };
+    let bytes = Bytes::from_static(OPTIONS.as_bytes());
+    assert!(bench.tcp.send(&bench.epoll, flow, bytes.clone(), bench.now));
+    let unsent = |tcp: &mut Streams| match tcp.next_arrival()? {
+        Arrival::Unsent { bytes, .. } => Some(bytes),
+        _ => None,
+    };
+    assert_eq!(bench.turn_until(unsent), bytes);
+}
+
+#[test]
+fn the_defaults_close_an_idle_connection_within_half_a_minute() {
+    let limits = StreamLimits::default();
+    // A sweep is up to a second late.
+    for limit in [
+        limits.first_message,
+        limits.handshake,
+        limits.unfinished,
+        limits.connect,
+    ] {
+        assert!(limit + SWEEP <= Duration::from_secs(30), "{limit:?}");
+    }
+}
