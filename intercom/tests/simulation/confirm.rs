@@ -183,3 +183,17 @@ fn a_private_answer_may_renew_its_media_before_it_confirms() {
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn the_early_media_of_a_trunk_is_never_played_to_the_door() {
+    let mut building = house(747);
+    building.ua("carrier").policy = Policy::Ring;
+    building.ua("carrier").early = Some(false);
+    building.act("lobby", |ua, now| ua.call(now, "phone", true, &[]));
+    building.run(5 * SECOND);
+    assert_eq!(building.find("lobby").provisionals, [180]);
+    assert!(building.find("lobby").rel.heard[0].body().is_empty());
+    assert!(building.open_legs.is_empty() && !joined(&building));
+    building.act("lobby", |ua, now| ua.cancel(now));
+    building.check_quiet();
+}
