@@ -1,7 +1,7 @@
 //! The caller's early dialog: 180, 183 with SDP and ringback, reliable where the caller takes it (RFC 3262). One To tag
 //! and one SDP from the first 183 on: which branch rings or wins is no business of the caller's.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dialplan::Preview;
@@ -17,6 +17,10 @@ use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::Site;
 use crate::story::Line;
+
+/// A visitor does not stand in silence: where no phone rings by then (push, a trunk that takes its time), ringback is
+/// heard all the same.
+pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the caller was told before the answer.
 #[derive(Debug)]
@@ -151,11 +155,10 @@ impl Call {
             self.provisional_at = None;
             return;
         }
-        let status = if self.times.rang.is_some() { 180 } else { 183 };
         // Said once where it is reliable; else each response says it anew, for any of them may be lost.
         let body = self.opening.sdp.clone();
         let body = body.filter(|_| self.opening.reliable.is_none());
-        self.send_provisional(site, now, status, body);
+        self.send_provisional(site, now, 180, body);
     }
 
     fn send_provisional(&mut self, site: &mut Site, now: Now, status: u16, body: Option<Bytes>) {

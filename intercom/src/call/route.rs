@@ -77,7 +77,7 @@ impl Call {
         match begun {
             Ok((run, step)) => {
                 self.run = Some(run);
-                self.provisional_at = Some(now.mono + super::call::PROVISIONAL_EVERY);
+                self.provisional_at = Some(now.mono + super::opening::HEARD_WITHIN);
                 self.take_step(site, now, step);
             }
             Err(no_route) => {

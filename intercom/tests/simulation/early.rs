@@ -17,7 +17,7 @@ const MS: Duration = Duration::from_millis(1);
 const REL: (&str, &str) = ("Supported", "100rel");
 
 /// A building whose doors play early media, and whose plan previews the door to the desk.
-fn previewing(seed: u64) -> Building {
+pub(crate) fn previewing(seed: u64) -> Building {
     let mut building = Building::with(seed, Weather::FINE, |config| {
         let door = StationProfile {
             name: "door".to_owned(),
@@ -374,5 +374,18 @@ fn an_unanswered_call_hears_a_provisional_each_minute() {
     building.act("lobby", |ua, now| ua.call(now, "long", true, &[]));
     building.run(170 * SECOND);
     assert_eq!(building.find("lobby").provisionals, [180, 180, 180]);
+    building.check_quiet();
+}
+
+#[test]
+fn a_visitor_hears_ringback_within_a_second_although_no_phone_rings_yet() {
+    let mut building = Building::ready(714);
+    building.ua("desk-1").policy = Policy::Dead;
+    building.act("lobby", |ua, now| ua.call(now, "one", true, &[]));
+    building.run(990 * MS);
+    assert!(building.find("lobby").provisionals.is_empty());
+    building.run(20 * MS);
+    assert_eq!(building.find("lobby").provisionals, [180]);
+    building.act("lobby", |ua, now| ua.cancel(now));
     building.check_quiet();
 }

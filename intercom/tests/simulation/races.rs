@@ -274,6 +274,27 @@ fn lossy_links_with_keys_and_hang_ups() {
 /// Anybody does anything at any time.
 #[test]
 fn chaos() {
+    anything(4_000, 150, Building::ready, &[]);
+}
+
+/// The same with early media, reliable responses on both sides and session timers.
+#[test]
+fn chaos_before_the_answer() {
+    let wishes = [("Supported", "100rel, timer"), ("Session-Expires", "90")];
+    anything(5_000, 100, reliable_house, &wishes);
+}
+
+fn reliable_house(seed: u64) -> Building {
+    let mut building = crate::early::previewing(seed);
+    for ua in &mut building.uas {
+        ua.rel.prack = !seed.is_multiple_of(3);
+        ua.rel.rseq = seed.is_multiple_of(2).then_some(40);
+        ua.early = seed.is_multiple_of(2).then_some(true);
+    }
+    building
+}
+
+fn anything(first: u64, count: u64, house: fn(u64) -> Building, wishes: &[(&str, &str)]) {
     let devices = [
         "lobby",
         "garage",
@@ -285,9 +306,11 @@ fn chaos() {
     let dials = [
         "desk", "101", "one", "wave", "lobby", "garage", "desk-1", "nowhere",
     ];
-    seeds(4_000, 150, |seed| {
+    seeds(first, count, |seed| {
         let weather = [Weather::FINE, Weather::JITTER, Weather::BAD][(seed % 3) as usize];
-        let (mut building, mut rng) = prepare(seed, weather);
+        let mut building = house(seed);
+        building.set_weather(weather);
+        let mut rng = StdRng::seed_from_u64(seed);
         for _ in 0..40 {
             let device = devices[rng.random_range(0..devices.len())];
             let dial = dials[rng.random_range(0..dials.len())];
@@ -298,7 +321,7 @@ fn chaos() {
                 _ => Policy::Answer(ms(rng.random_range(1..3_000))),
             };
             match rng.random_range(0..12) {
-                0..=2 => building.act(device, |ua, now| ua.call(now, dial, seed % 5 != 0, &[])),
+                0..=2 => building.act(device, |ua, now| ua.call(now, dial, seed % 5 != 0, wishes)),
                 3 => building.act(device, |ua, now| ua.cancel(now)),
                 4 => building.act(device, |ua, now| ua.hang_up(now)),
                 5 | 6 => building.act(device, |ua, now| ua.info_digit(now, '9')),
