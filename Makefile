@@ -45,8 +45,11 @@ unit:
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace --locked; \
 	else $(CARGO) test --workspace --locked; fi
 
-# Real clients against the built binary: SIPp scenarios and two baresip phones, UDP and TCP, IPv4 and IPv6.
+# Real clients against the built binary: SIPp scenarios, baresip, linphone, torture messages, scanners. Those that cannot be
+# installed here (linphone, the scanners of sipp-tests/clients/requirements.txt) are skipped with a line.
 e2e:
+	@scripts/need.sh linphone-daemon=linphone-cli || true
+	@scripts/need-python.sh
 	$(CARGO) build --locked -p server -p sipp-tests
 	$(CARGO) run --locked -q -p sipp-tests -- all
 

@@ -23,9 +23,11 @@ mod baresip;
 mod browser;
 mod building;
 mod kill;
+mod linphone;
 mod load;
 mod relay;
 mod run;
+mod scanners;
 mod scenario;
 mod secure;
 mod tone;
@@ -71,6 +73,10 @@ enum Command {
     },
     /// The torture messages of RFC 4475 and RFC 5118 over UDP and TCP, IPv4 and IPv6, answered as torture/answers.txt says.
     Torture(Binary),
+    /// linphone-daemon as the desk: registers, answers the door and opens it, calls the door.
+    Linphone(Binary),
+    /// sipvicious learns nothing, boofuzz's mutations leave the server alive.
+    Scanners(Binary),
     /// Calls per CPU-second, latencies, memory, relay and transcoding cost.
     Load(load::LoadArgs),
 }
@@ -119,6 +125,8 @@ fn main() -> ExitCode {
         Command::Browser(binary) => browser::browsers(&binary),
         Command::Kill { binary, rounds } => kill::rounds(&binary, rounds),
         Command::Torture(binary) => torture::all(&binary),
+        Command::Linphone(binary) => linphone::calls(&binary),
+        Command::Scanners(binary) => scanners::all(&binary),
         Command::Load(args) => load::load(&args),
     };
     match outcome {
@@ -147,5 +155,7 @@ fn everything(binary: &Binary) -> anyhow::Result<bool> {
     let browsers = browser::browsers(binary)?;
     let kills = kill::rounds(binary, 20)?;
     let torture = torture::all(binary)?;
-    Ok(scenarios && phones && transports && browsers && kills && torture)
+    let linphone = linphone::calls(binary)?;
+    let scanners = scanners::all(binary)?;
+    Ok(scenarios && phones && transports && browsers && kills && torture && linphone && scanners)
 }
