@@ -42,7 +42,9 @@ deny:
 	else echo "skipped: cargo-machete is not installed (cargo install cargo-machete --locked)"; fi
 
 unit:
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace --locked; \
+	@scripts/check-tests.py
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --workspace --locked && \
+	$(CARGO) nextest list --workspace --locked -T oneline >target/tests.txt && scripts/check-tests.py target/tests.txt; \
 	else $(CARGO) test --workspace --locked; fi
 
 # Real clients against the built binary: SIPp scenarios, baresip, linphone, torture messages, scanners. Those that cannot be
