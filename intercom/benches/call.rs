@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dialplan::{Device, Directory, Owner};
-use intercom::config::{CallLimits, TrustedPeer};
+use intercom::config::{CallLimits, EventLimits, TrustedPeer};
 use intercom::{Account, Accounts, B2bua, Config, Input, Now, Output};
 use media_bridge::{Event, Lease, LeaseId, LegStats};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sip_proxy::digest::Ha1;
+use sip_proxy::event::NotifierConfig;
 use sip_proxy::{Flow, Transport};
 
 struct Counting;
@@ -58,6 +59,7 @@ static ALLOCATOR: Counting = Counting;
 const PLAN: &str = r#"
 site "s" tz="Europe/Prague"
 door "lobby" station="generic" group="entry" fail="closed" { output "main" driver="http" switch=1 pulse="5s" }
+door "garage" station="generic" group="entry" fail="closed" { output "gate" driver="http" switch=2 pulse="5s" }
 desk "desk" { device "desk-1" }
 keys "default" { "9" open="main" }
 may-open "desk:desk" group="entry"
@@ -93,10 +95,11 @@ impl House {
         };
         let devices = [
             device("lobby", Owner::Door("lobby".to_owned())),
+            device("garage", Owner::Door("garage".to_owned())),
             device("desk-1", Owner::Desk("desk".to_owned())),
         ];
         let mut accounts = Accounts::new();
-        for user in ["lobby", "desk-1"] {
+        for user in ["lobby", "garage", "desk-1"] {
             let ha1 = Ha1::of(user, "s", "x", false);
             accounts.insert(
                 user,
@@ -123,6 +126,14 @@ impl House {
                 ..CallLimits::default()
             },
             leases_kept: 256,
+            events: EventLimits {
+                notifier: NotifierConfig {
+                    max_per_watcher: 10_000,
+                    max_expires: 1_000_000,
+                    ..NotifierConfig::default()
+                },
+                ..EventLimits::default()
+            },
             ..Config::default()
         };
         let directory = Directory::new([], [], devices);
@@ -185,10 +196,12 @@ impl House {
     }
 
     fn receive(&mut self, from: SocketAddr, text: String) -> Vec<(SocketAddr, Bytes)> {
-        self.feed(Input::Received {
+        let sent = self.feed(Input::Received {
             flow: flow(from),
             bytes: text.into(),
-        })
+        });
+        self.take_notifies(&sent);
+        sent
     }
 
     /// Sets a call up; gives what a BYE of the door needs.
@@ -275,6 +288,46 @@ impl House {
         );
     }
 
+    /// The desk's phone watches a door; its lamp is told of at once.
+    fn watch(&mut self, door: &str) {
+        self.serial += 1;
+        let n = self.serial;
+        let sent = self.receive(
+            self.desk,
+            format!(
+                "SUBSCRIBE sip:{door}@s.example SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.1.2:5060;branch=z9hG4bKs{n}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:desk-1@s.example>;tag=s{n}\r\nTo: <sip:{door}@s.example>\r\n\
+                 Call-ID: sub-{n}\r\nCSeq: 1 SUBSCRIBE\r\nContact: <sip:desk-1@10.0.1.2:5060>\r\nEvent: dialog\r\n\
+                 Expires: 1000000\r\nContent-Length: 0\r\n\r\n"
+            ),
+        );
+        assert!(
+            sent.iter()
+                .any(|(_, bytes)| bytes.starts_with(b"SIP/2.0 200"))
+        );
+    }
+
+    /// The phone takes what it is told.
+    fn take_notifies(&mut self, sent: &[(SocketAddr, Bytes)]) {
+        for (_, bytes) in sent.iter().filter(|(_, b)| b.starts_with(b"NOTIFY")) {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let (head, _) = text.split_once("\r\n\r\n").unwrap();
+            let copied: String = head
+                .lines()
+                .filter(|line| {
+                    ["Via:", "From:", "To:", "Call-ID:", "CSeq:"]
+                        .iter()
+                        .any(|name| line.starts_with(name))
+                })
+                .map(|line| format!("{line}\r\n"))
+                .collect();
+            self.receive(
+                self.desk,
+                format!("SIP/2.0 200 OK\r\n{copied}Content-Length: 0\r\n\r\n"),
+            );
+        }
+    }
+
     /// Lets time pass so that transactions end.
     fn pass(&mut self, time: Duration) {
         let until = self.at + time;
@@ -285,7 +338,8 @@ impl House {
             .filter(|at| *at <= until)
         {
             self.at = self.at.max(next);
-            self.feed(Input::Timeout);
+            let sent = self.feed(Input::Timeout);
+            self.take_notifies(&sent);
         }
         self.at = until;
     }
@@ -336,5 +390,39 @@ fn bench(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, bench);
+/// Busy lamps: a call costs what those cost who watch its own door, whoever watches the rest of the house.
+fn lamps(c: &mut Criterion) {
+    for (name, garage, lobby) in [
+        ("call, nobody watches", 0, 0),
+        ("call, 1,000 lamps of another door", 1_000, 0),
+        ("call, 1,000 lamps of another door and 1 of this", 1_000, 1),
+    ] {
+        let mut house = House::new();
+        for _ in 0..garage {
+            house.watch("garage");
+        }
+        for _ in 0..lobby {
+            house.watch("lobby");
+        }
+        house.pass(Duration::from_secs(100));
+        let mut told = 0;
+        c.bench_function(name, |b| {
+            b.iter_custom(|count| {
+                house.spent = Duration::ZERO;
+                let before = house.b2bua.event_counters().notifier.notified;
+                for _ in 0..count {
+                    let (bye, ..) = house.set_up();
+                    house.tear_down(bye);
+                    // 50 calls a second.
+                    house.pass(Duration::from_millis(20));
+                }
+                told += house.b2bua.event_counters().notifier.notified - before;
+                house.spent
+            });
+        });
+        println!("{name}: {told} NOTIFYs, {} lamps", garage + lobby);
+    }
+}
+
+criterion_group!(benches, bench, lamps);
 criterion_main!(benches);

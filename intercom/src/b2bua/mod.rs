@@ -42,6 +42,7 @@ use crate::story::{Line, Story};
 use crate::transactions::{Owner, Serials};
 use crate::unlock::{self, Unlocks};
 
+pub(crate) use events::capabilities;
 pub use events::{EventCounters, Reading};
 pub use interface::{Counters, Input, Notice, Output, Outputs};
 

@@ -86,7 +86,11 @@ impl Call {
             Method::Invite | Method::Update => self.reinvited(site, now, index, tx, message),
             Method::Info => self.info(site, now, index, tx, message),
             Method::Refer => self.refer(site, now, index, tx, message),
-            Method::Options | Method::Message => {
+            Method::Options => {
+                let response = crate::b2bua::capabilities(OutgoingResponse::new(200));
+                self.respond(site, now, name, tx, &what, response);
+            }
+            Method::Message => {
                 let response =
                     OutgoingResponse::new(200).with_header(HeaderName::Allow, ALLOW.to_owned());
                 self.respond(site, now, name, tx, &what, response);

@@ -159,6 +159,24 @@ fn options_says_the_same_of_everybody_and_nothing_of_the_house() {
 }
 
 #[test]
+fn options_in_a_call_says_what_options_outside_says() {
+    let mut building = Building::ready(549);
+    building.ua("desk-1").policy = Policy::Answer(SECOND);
+    building.act("lobby", |ua, now| ua.call(now, "one", true, &[]));
+    building.until("answered", 5 * SECOND, |b| b.find("lobby").is_up());
+    building.act("desk-1", |ua, now| ua.within(now, Method::Options, |_| {}));
+    building.run(SECOND);
+    let response = building.find("desk-1").answer_to(&Method::Options);
+    assert_eq!(response.status(), Some(200));
+    let allowed = response
+        .header(&HeaderName::AllowEvents)
+        .unwrap_or_default();
+    assert!(allowed.contains("dialog"));
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
+
+#[test]
 fn a_draining_server_says_so_to_who_asks() {
     let mut building = Building::ready(548);
     building.feed(Input::Drain);

@@ -34,6 +34,7 @@ use crate::site::Site;
 use crate::transactions::{Owner as TxOwner, Serials};
 
 pub(super) use message::StationRecords;
+pub(crate) use options::capabilities;
 pub(super) use qualify::Qualify;
 pub use qualify::Reading;
 use sight::Sight;
