@@ -166,6 +166,8 @@ pub struct Config {
     pub high_water: Option<Timestamp>,
     /// Peers known by address.
     pub trusted: Vec<TrustedPeer>,
+    /// Makes the Record-Route tokens of what passes through: kept over a restart, or dialogs set up before are refused.
+    pub proxy_key: [u8; 32],
     /// Peers that carry calls to and from the telephone network, by name.
     pub trunks: BTreeMap<String, Arc<pstn::Trunk>>,
     /// Accounts of peers known by a name in their verified client certificate, lower case.
@@ -214,6 +216,7 @@ impl Default for Config {
             unlock: crate::unlock::Config::default(),
             high_water: None,
             trusted: Vec::new(),
+            proxy_key: [0; 32],
             trunks: BTreeMap::new(),
             certified: BTreeMap::new(),
             advertise: BTreeMap::new(),

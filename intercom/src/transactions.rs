@@ -47,6 +47,11 @@ pub(crate) fn of_call(call: u64, serial: u32) -> ClientTx {
     ClientTx(((call << CALL_SERIAL_BITS) | u64::from(serial)) & SERIAL_MASK)
 }
 
+/// The first number of an owner who counts by himself.
+pub(crate) fn first(owner: Owner) -> ClientTx {
+    Serials::new(owner).next()
+}
+
 /// The owner of a client transaction; `None` for a number that nobody here gave out.
 pub(crate) fn owner(tx: ClientTx) -> Option<Owner> {
     Some(match tx.0 >> OWNER_SHIFT {

@@ -5,6 +5,7 @@ use sip_proxy::uri::Scheme;
 use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx};
 
 use super::gruu::Dialled;
+use super::proxying::Outset;
 use super::{B2bua, Output, inspection};
 use crate::Now;
 use crate::buzz;
@@ -29,6 +30,8 @@ impl B2bua {
                 if let Some(number) = self.invites.get(&tx).copied() {
                     let cause = Cause::of(&cancel);
                     self.run(now, number, CallInput::Cancelled(cause));
+                } else if self.proxying.holds(tx) {
+                    self.proxy_cancelled(now, tx);
                 } else {
                     // A buzz INVITE: it makes no call, and what it asked for may be under way already.
                     self.forget_buzz(tx);
@@ -48,7 +51,8 @@ impl B2bua {
                 Some(Owner::Qualify) => {
                     self.qualify_answered(now, tx, message.status().unwrap_or(0));
                 }
-                Some(Owner::Proxy) | None => {}
+                Some(Owner::Proxy) => self.proxy_response(now, tx, message, flow),
+                None => {}
             },
             sip_proxy::Output::Failed { tx, cause } => match owner(tx) {
                 Some(Owner::Call(number)) => {
@@ -58,7 +62,8 @@ impl B2bua {
                 Some(Owner::Station) => self.station_failed(now, tx),
                 Some(Owner::Notify) => self.notify_failed(now, tx),
                 Some(Owner::Qualify) => self.qualify_failed(now, tx),
-                Some(Owner::Proxy) | None => {}
+                Some(Owner::Proxy) => self.proxy_failed(now, tx, cause),
+                None => {}
             },
         }
     }
@@ -71,7 +76,12 @@ impl B2bua {
         {
             return;
         }
+        if self.proxying.knows(&message) {
+            self.proxy_ack(now, &message, *flow);
+            return;
+        }
         let Some((number, index)) = message.to_tag().and_then(parse_tag) else {
+            self.proxy_ack(now, &message, *flow);
             return;
         };
         let (number, index) = self.moved.place(number, index);
@@ -110,6 +120,12 @@ impl B2bua {
     }
 
     fn request(&mut self, now: Now, tx: ServerTx, message: Message, flow: Flow) {
+        if self.proxying.knows(&message)
+            && message.to_tag().is_some_and(|tag| !tag.is_empty())
+            && self.proxy_within(now, tx, &message, flow)
+        {
+            return;
+        }
         if let Some(refusal) = inspection::refusal(&self.capabilities, &message) {
             self.counters.not_served += 1;
             return self.answer(tx, refusal);
@@ -157,6 +173,10 @@ impl B2bua {
                 Some((number, index, flow, user.to_owned()))
             });
         let Some((number, index, known, user)) = found else {
+            // Set up before a restart: the token alone tells.
+            if self.proxy_within(now, tx, &message, flow) {
+                return;
+            }
             self.counters.unknown_dialog += 1;
             return self.answer(tx, OutgoingResponse::new(481));
         };
@@ -208,6 +228,17 @@ impl B2bua {
         if let Some(refusal) = self.limits(now, &party, &dial) {
             self.counters.refused += 1;
             return self.answer(tx, refusal);
+        }
+        let outset = Outset {
+            tx,
+            message: &message,
+            flow,
+            party: &party,
+            dial: &dial,
+            user_agent: user_agent.as_ref().map(|(_, key)| key.as_str()),
+        };
+        if self.proxy_invite(now, &outset) {
+            return;
         }
         let number = self.next_call;
         self.next_call += 1;
@@ -335,14 +366,25 @@ impl B2bua {
         {
             return self.station_message(now, tx, message, &party, &door);
         }
-        let Some(Dialled { user: dial, .. }) = self.dialled(now, tx, message, &flow) else {
+        let Some(Dialled {
+            user: dial,
+            user_agent,
+        }) = self.dialled(now, tx, message, &flow)
+        else {
             return;
         };
         if let Some(action) = action {
             return self.buzz_outside(now, tx, message, &flow, &party, &dial, action);
         }
-        // Messages between devices are the proxy's, which does not serve them yet.
-        self.answer(tx, OutgoingResponse::new(403));
+        let outset = Outset {
+            tx,
+            message,
+            flow,
+            party: &party,
+            dial: &dial,
+            user_agent: user_agent.as_ref().map(|(_, key)| key.as_str()),
+        };
+        self.proxy_message(now, &outset);
     }
 }
 

@@ -282,6 +282,8 @@ pub struct Notice {
 pub struct Counters {
     /// Calls begun.
     pub calls: u64,
+    /// Of these, passed through without a bridge.
+    pub proxied: u64,
     /// Calls answered.
     pub answered: u64,
     /// Calls refused for a limit or drain.

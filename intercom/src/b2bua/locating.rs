@@ -49,7 +49,8 @@ impl B2bua {
                 Some(Owner::Call(number)) => {
                     self.run(now, number, CallInput::Located { id, candidates });
                 }
-                Some(Owner::Station | Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
+                Some(Owner::Proxy) => self.proxy_located(now, id, &candidates),
+                Some(Owner::Station | Owner::Notify | Owner::Qualify) | None => {}
             },
         }
     }

@@ -11,6 +11,7 @@ mod inspection;
 mod interface;
 mod locating;
 mod overload;
+mod proxying;
 mod registration;
 mod relay;
 mod station;
@@ -89,6 +90,7 @@ pub struct B2bua {
     /// Accounts of connections whose peer proved itself by certificate. Bounded by the connections open.
     certified: BTreeMap<ConnectionId, String>,
     penalties: Penalties,
+    proxying: proxying::Proxying,
     events: events::Events,
     qualify: events::Qualify,
     /// Alarms of stations written to the log in the current minute.
@@ -165,6 +167,7 @@ impl B2bua {
             auth_records: (None, 0),
             certified: BTreeMap::new(),
             penalties: Penalties::default(),
+            proxying: proxying::Proxying::new(&config),
             events: events::Events::new(&config.events),
             qualify: events::Qualify::new(config.qualify),
             station_records: events::StationRecords::default(),
@@ -307,6 +310,7 @@ impl B2bua {
             self.unlocks.next_timeout(),
             self.site.location.next_timeout(),
             self.site.locator.next_timeout(),
+            self.proxying.next_timeout(),
             self.events.next_timeout(),
             self.qualify.next_timeout(),
         ];
@@ -343,6 +347,12 @@ impl B2bua {
         self.endpoint.server_transactions() + self.endpoint.client_transactions()
     }
 
+    /// Dialogs that pass through and are remembered.
+    #[must_use]
+    pub fn proxied_dialogs(&self) -> usize {
+        self.proxying.dialogs()
+    }
+
     /// Unlock intents under way.
     #[must_use]
     pub fn intents(&self) -> usize {
@@ -369,7 +379,8 @@ impl B2bua {
 
     /// The stories of live calls.
     pub fn stories(&self) -> impl Iterator<Item = &Story> {
-        self.calls.values().map(|call| &call.story)
+        let bridged = self.calls.values().map(|call| &call.story);
+        bridged.chain(self.proxying.stories())
     }
 
     fn timeout(&mut self, now: Now) {
@@ -383,6 +394,7 @@ impl B2bua {
             self.run(now, number, CallInput::Timeout);
         }
         self.locator_timeout(now);
+        self.proxy_timeout(now);
         if self.unlocks.next_timeout().is_some_and(|at| at <= now.mono) {
             self.unlock(now, |unlocks, world| unlocks.timeout(world));
         }
@@ -416,6 +428,7 @@ impl B2bua {
 
     fn connection_closed(&mut self, now: Now, connection: ConnectionId) {
         self.site.pool.closed(connection);
+        self.proxying.connection_closed(connection);
         self.certified.remove(&connection);
         self.feed(now, sip_proxy::Input::ConnectionClosed { connection });
         let changes = self.site.location.connection_closed(connection);
@@ -529,15 +542,12 @@ impl B2bua {
         call.count_engaged(&mut self.site);
         if call.is_ended() && !std::mem::replace(&mut call.progress.uncounted, true) {
             self.counters.answered += u64::from(call.times.answered.is_some());
-            self.live = self.live.saturating_sub(1);
-            let device = &call.origin.device;
-            if let Some(count) = self.per_device.get_mut(device) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    self.per_device.remove(device);
-                }
-            }
+            let device = call.origin.device.clone();
+            self.release(&device);
         }
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
         if call.is_over() {
             self.ringing.remove(&number);
             if let Some(call) = self.calls.remove(&number) {
@@ -556,6 +566,17 @@ impl B2bua {
         if let Some(at) = call.next_timeout() {
             self.wakes.insert((at, number));
             self.wake_of.insert(number, at);
+        }
+    }
+
+    /// A call of this device is over for its people.
+    fn release(&mut self, device: &str) {
+        self.live = self.live.saturating_sub(1);
+        if let Some(count) = self.per_device.get_mut(device) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_device.remove(device);
+            }
         }
     }
 

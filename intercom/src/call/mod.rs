@@ -54,7 +54,7 @@ mod watched;
 use media_bridge::LegId;
 use sip_proxy::endpoint::ClientTx;
 
-pub(crate) use call::{Arrival, Call, CallInput, is_sdp};
+pub(crate) use call::{Arrival, Call, CallInput, is_sdp, summary};
 pub(crate) use leg::Party;
 pub(crate) use offer::{ALLOW, SUPPORTED};
 pub(crate) use reason::Cause;

@@ -116,7 +116,7 @@ impl Call {
             Step::Ring(ring) => self.ring(site, now, ring),
             Step::End(end) => self.end(site, now, &end),
             Step::Proxy { target } => {
-                // Carried through the bridge like any call until the stateful proxy takes it over.
+                // The two cannot speak directly (b2bua/proxying): bridged like any call.
                 match self.proxy_ring(target) {
                     Some(ring) => self.ring(site, now, ring),
                     None => self.unanswered(site, now, EndReason::NotAnswered, 480),

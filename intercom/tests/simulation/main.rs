@@ -25,6 +25,7 @@ mod messages;
 mod overloads;
 mod parking;
 mod pickups;
+mod proxying;
 mod qualify;
 mod races;
 mod redirects;

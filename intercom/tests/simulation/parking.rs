@@ -12,7 +12,7 @@ use crate::talks::talking;
 use crate::transfers::refer;
 
 const SECOND: Duration = Duration::from_secs(1);
-const INSIDE: &str = "route \"inside\" from=\"device:*\" dial=\"device\" { proxy; }";
+const INSIDE: &str = "route \"inside\" from=\"device:*\" dial=\"device\" { ring \"@device\" for=\"60s\"; end \"hangup\" }";
 
 /// A house with slots 701 and 702.
 fn house(seed: u64) -> Building {

@@ -12,7 +12,7 @@ use crate::calls::ladder;
 use crate::talks::talking;
 
 const SECOND: Duration = Duration::from_secs(1);
-const INSIDE: &str = "route \"inside\" from=\"device:*\" dial=\"device\" { proxy; }";
+const INSIDE: &str = "route \"inside\" from=\"device:*\" dial=\"device\" { ring \"@device\" for=\"60s\"; end \"hangup\" }";
 
 /// The plan with a route to pick up.
 fn grab(building: &mut Building) {

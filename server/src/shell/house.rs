@@ -109,7 +109,7 @@ impl House {
         );
         let mut config = translate::intercom(&conf, &sockets.bound, nonce_key(), media.workers);
         config.high_water = recovered.high_water;
-        config.gruu_key = Some(store.secret("gruu-key", nonce_key()).await?);
+        keys(&store, &mut config).await?;
         remark(&plan, &snapshot);
         let generation = snapshot.generation;
         let mut b2bua = B2bua::new(
@@ -359,6 +359,13 @@ async fn registrations(store: &Store) -> Result<Restored, StoreError> {
         .filter_map(|row| behind::restored(now, row))
         .collect();
     Ok(Restored { bindings, lapsed })
+}
+
+/// Keys that what was told to phones depends on: the same after a restart.
+async fn keys(store: &Store, config: &mut intercom::Config) -> Result<(), StoreError> {
+    config.gruu_key = Some(store.secret("gruu-key", nonce_key()).await?);
+    config.proxy_key = store.secret("proxy-key", nonce_key()).await?;
+    Ok(())
 }
 
 /// Nonces of the last run are stale after a restart.

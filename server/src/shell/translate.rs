@@ -29,12 +29,7 @@ pub(super) fn intercom(
     workers: u16,
 ) -> intercom::Config {
     let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-    let own: BTreeMap<SocketAddr, String> = bound
-        .iter()
-        .map(|bound| bound.advertise.unwrap_or(bound.address))
-        .filter(|address| !address.ip().is_unspecified())
-        .map(|address| (address, address.to_string()))
-        .collect();
+    let own = advertised(bound);
     let limits = Limits {
         message_bytes: conf.limits.message_bytes,
         ..Limits::default()
@@ -82,6 +77,7 @@ pub(super) fn intercom(
                 contact: contact(bound, account, SocketAddr::new(*address, 5060)),
             })
             .collect(),
+        proxy_key: nonce_key,
         trunks: trunks(conf),
         certified: conf.certified.clone(),
         advertise: own.clone(),
@@ -130,6 +126,16 @@ pub(super) fn intercom(
         leases_kept: LEASES_KEPT,
         ladder_octets: conf.trace.memory,
     }
+}
+
+/// What is written for each listener.
+fn advertised(bound: &[Bound]) -> BTreeMap<SocketAddr, String> {
+    bound
+        .iter()
+        .map(|bound| bound.advertise.unwrap_or(bound.address))
+        .filter(|address| !address.ip().is_unspecified())
+        .map(|address| (address, address.to_string()))
+        .collect()
 }
 
 /// A listener as peers are told of it. On a wildcard: the address this machine would go out from.

@@ -49,7 +49,7 @@ pub(super) fn prepare(
     let mut by_token = false;
     let mut uri = None;
     // A strict router before us put our Record-Route into the Request-URI; the real one is the last Route.
-    if is_own(config, message.uri()) && has_token(tokens, message.uri(), call_id) {
+    if has_token(tokens, message.uri(), call_id) {
         let last = routes.pop().ok_or_else(|| refuse(404))?;
         uri = Some(uri_of(last).to_owned());
         by_token = true;
@@ -59,7 +59,8 @@ pub(super) fn prepare(
         let Some(top) = routes
             .get(pop_routes)
             .map(|route| uri_of(route))
-            .filter(|top| is_own(config, top))
+            // A token of ours is proof enough: a wildcard listener has more addresses than anybody listed.
+            .filter(|top| has_token(tokens, top, call_id) || is_own(config, top))
         else {
             break;
         };

@@ -6,6 +6,8 @@ use sip_proxy::{ClientTx, Flow, HeaderName, Message, OutgoingResponse, ServerTx}
 use super::{B2bua, Resource, Watch};
 use crate::Now;
 use crate::b2bua::gruu::Dialled;
+use crate::b2bua::proxying::Outset;
+use crate::call::Party;
 use crate::event::{ALLOW_EVENTS, Package};
 
 impl B2bua {
@@ -25,8 +27,7 @@ impl B2bua {
             return self.answer(tx, OutgoingResponse::new(400).with_reason("Bad Event"));
         };
         let Some(package) = Package::of_name(event.package) else {
-            self.events.refused += 1;
-            return self.answer(tx, bad_event());
+            return self.subscribe_device(now, tx, message, flow, &party);
         };
         let Some(Dialled { user: dial, .. }) = self.dialled(now, tx, message, &flow) else {
             return;
@@ -69,6 +70,36 @@ impl B2bua {
         let response = self.events.notifier.subscribe(now.mono, request);
         let response = response.with_header(HeaderName::AllowEvents, ALLOW_EVENTS);
         self.answer(tx, response);
+    }
+
+    /// A package of a device's own is served there, where the plan lets the two speak directly.
+    fn subscribe_device(
+        &mut self,
+        now: Now,
+        tx: ServerTx,
+        message: &Message,
+        flow: Flow,
+        party: &Party,
+    ) {
+        let Some(Dialled {
+            user: dial,
+            user_agent,
+        }) = self.dialled(now, tx, message, &flow)
+        else {
+            return;
+        };
+        let outset = Outset {
+            tx,
+            message,
+            flow,
+            party,
+            dial: &dial,
+            user_agent: user_agent.as_ref().map(|(_, key)| key.as_str()),
+        };
+        if !self.proxy_subscribe(now, &outset) {
+            self.events.refused += 1;
+            self.answer(tx, bad_event());
+        }
     }
 
     /// A SUBSCRIBE in a dialog; `false` when the dialog is none of ours here.

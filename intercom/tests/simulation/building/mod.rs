@@ -51,6 +51,7 @@ pub(crate) enum Relay {
 pub(crate) struct Building {
     pub(crate) b2bua: B2bua,
     pub(crate) uas: Vec<Ua>,
+    config: Config,
     index: BTreeMap<String, usize>,
     server: SocketAddr,
     pub(crate) wires: Wires,
@@ -231,7 +232,7 @@ impl Building {
         }];
         edit(&mut config);
         let b2bua = B2bua::new(
-            config,
+            config.clone(),
             Arc::clone(&plan),
             Arc::new(directory()),
             Arc::clone(&accounts),
@@ -265,6 +266,7 @@ impl Building {
         let mut building = Building {
             b2bua,
             uas,
+            config,
             index,
             server,
             wires: Wires::default(),
@@ -339,6 +341,18 @@ impl Building {
         self.run(Duration::from_millis(50));
         self.link.weather = weather;
         assert_eq!(self.b2bua.bindings(), DEVICES.len(), "all are registered");
+    }
+
+    /// The server is killed and starts anew, with its keys but without its registrations.
+    pub(crate) fn restart(&mut self) {
+        self.b2bua = B2bua::new(
+            self.config.clone(),
+            Arc::clone(&self.plan),
+            Arc::new(directory()),
+            Arc::clone(&self.accounts),
+            Box::new(StdRng::seed_from_u64(self.serial)),
+        );
+        self.feed(Input::Timeout);
     }
 
     /// Somebody outside the house, reached by UDP.
