@@ -111,6 +111,7 @@ impl Record {
             answered_after: self.answered.as_ref().map(|(at, _)| since(*at)),
             ended_after: since(now.mono),
             end,
+            cause: None,
             status: self.status,
             unlocks: 0,
             // Media is direct: nothing is known of it.
