@@ -139,11 +139,15 @@ impl Binding {
     }
 
     /// Whether a request can be sent to it now: by its flow, or by a connection opened towards its contact. Nobody can
-    /// connect to a browser, nor to a device behind NAT that keeps its flow open itself (RFC 5626 §5.3).
+    /// connect to a browser, nor to a device behind NAT that keeps its flow open itself (RFC 5626 §5.3), nor to a phone by
+    /// TLS: no certificate would prove who answers at its address.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        let connects =
-            !self.outbound && !matches!(self.flow.transport, Transport::Ws | Transport::Wss);
+        let connects = !self.outbound
+            && !matches!(
+                self.flow.transport,
+                Transport::Tls | Transport::Ws | Transport::Wss
+            );
         !self.flow.transport.is_stream() || self.flow.connection.is_some() || connects
     }
 

@@ -164,6 +164,18 @@ impl OutgoingResponse {
 pub(crate) struct Wire(Vec<u8>);
 
 impl Wire {
+    /// Our Contact; by SIPS where the request goes, or came, by SIPS (RFC 3261 §8.1.1.8, 12.1.1).
+    fn contact(&mut self, contact: &str, sips: bool) {
+        match contact.strip_prefix("<sip:").filter(|_| sips) {
+            None => self.header(&HeaderName::Contact, contact),
+            Some(rest) => {
+                self.raw(b"Contact: <sips:");
+                self.text(rest);
+                self.raw(b"\r\n");
+            }
+        }
+    }
+
     pub(crate) fn with_capacity(octets: usize) -> Self {
         Self(Vec::with_capacity(octets))
     }
@@ -277,7 +289,7 @@ pub fn write_request(request: &OutgoingRequest, via: &str, agent: Option<&str>) 
     wire.text(method);
     wire.raw(b"\r\n");
     if let Some(contact) = &request.contact {
-        wire.header(&HeaderName::Contact, contact);
+        wire.contact(contact, is_sips(&request.uri));
     }
     for (name, value) in &request.headers {
         wire.header(name, value);
@@ -345,7 +357,8 @@ pub fn write_response(
         wire.header(&HeaderName::Timestamp, timestamp);
     }
     if let Some(contact) = &response.contact {
-        wire.header(&HeaderName::Contact, contact);
+        let dialog = (101..300).contains(&response.status);
+        wire.contact(contact, dialog && is_sips(request.uri()));
     }
     for (name, value) in &response.headers {
         wire.header(name, value);
@@ -355,6 +368,11 @@ pub fn write_response(
     }
     wire.body(response.body.as_ref());
     wire.finish()
+}
+
+fn is_sips(uri: &str) -> bool {
+    uri.get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }
 
 fn write_to(wire: &mut Wire, to: &str, tag: Option<&str>) {
@@ -473,6 +491,24 @@ mod tests {
             out,
             "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK1;received=192.0.2.1;rport=1234\r\nVia: SIP/2.0/TCP b;branch=z9hG4bK2\r\nRecord-Route: <sip:p;lr>\r\nFrom: <sip:a@b>;tag=1\r\nTo: sip:c@d;tag=9\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:us>\r\nServer: Doorward\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn who_is_called_by_sips_answers_with_a_sips_contact() {
+        let response = OutgoingResponse::new(200).with_contact("<sip:us;transport=tls>");
+        let request = INVITE.replacen("sip:c@d", "SIPS:c@d", 1);
+        let contact = |status: u16, request: &str| {
+            let mut response = response.clone();
+            response.status = status;
+            let text = written(&response, request);
+            let line = text.lines().find(|line| line.starts_with("Contact"));
+            line.map(str::to_owned)
+        };
+        let secure = Some("Contact: <sips:us;transport=tls>".to_owned());
+        let plain = Some("Contact: <sip:us;transport=tls>".to_owned());
+        assert_eq!(contact(200, &request), secure);
+        assert_eq!(contact(200, INVITE), plain);
+        assert_eq!(contact(302, &request), plain, "another's address");
     }
 
     #[test]
