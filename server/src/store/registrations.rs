@@ -1,5 +1,7 @@
 //! Bindings, so that a restarted server rings phones that have not registered again yet.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -68,17 +70,16 @@ impl Store {
             let (mut puts, mut removals) = (Vec::new(), Vec::new());
             for change in run {
                 match change {
-                    BindingWrite::Put(row) => puts.push(columns(row)),
+                    BindingWrite::Put(row) => puts.push(&**row),
                     BindingWrite::Remove { aor, place } => removals.push(json!([aor, place])),
                 }
             }
-            for (sql, rows) in [(PUT, puts), (REMOVE, removals)] {
-                if !rows.is_empty() {
-                    sqlx::query(sql)
-                        .bind(serde_json::Value::Array(rows).to_string())
-                        .execute(&mut *tx)
-                        .await?;
-                }
+            put(&mut tx, &puts).await?;
+            if !removals.is_empty() {
+                sqlx::query(REMOVE)
+                    .bind(serde_json::Value::Array(removals).to_string())
+                    .execute(&mut *tx)
+                    .await?;
             }
         }
         tx.commit().await?;
@@ -124,38 +125,61 @@ impl Store {
     }
 }
 
-/// A whole run of rows in one statement: each one of its own would be a change of threads and back.
-const PUT: &str = "INSERT OR REPLACE INTO bindings (aor, place, contact, transport, local, remote, path, call_id, cseq, \
-     q, outbound, instance, reg_id, user_agent, gruu, expires_at) \
-     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-     value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15 \
-     FROM json_each(?) ORDER BY key";
+/// Rows of the largest statement, as a power of two.
+const LARGEST: u32 = 7;
+const COLUMNS: usize = 16;
+
+/// Statements for 1, 2, 4 … rows: few enough to stay prepared, and a run of any length is a few of them. A statement for
+/// each row would be a change of threads and back; one that unpacks JSON costs several times as much.
+static PUT: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let row = format!("({})", vec!["?"; COLUMNS].join(", "));
+    let rows = (0..=LARGEST).map(|power| vec![row.as_str(); 1 << power].join(", "));
+    rows.map(|rows| {
+        format!(
+            "INSERT OR REPLACE INTO bindings (aor, place, contact, transport, local, remote, path, call_id, cseq, q, \
+             outbound, instance, reg_id, user_agent, gruu, expires_at) VALUES {rows}"
+        )
+    })
+    .collect()
+});
+
+/// Writes rows in order.
+async fn put(tx: &mut sqlx::SqliteConnection, mut rows: &[&BindingRow]) -> Result<(), StoreError> {
+    while !rows.is_empty() {
+        let power = rows.len().ilog2().min(LARGEST);
+        let (now, later) = rows.split_at(1 << power);
+        let Some(sql) = PUT.get(power as usize) else {
+            return Ok(());
+        };
+        let mut query = sqlx::query(sql.as_str());
+        for row in now {
+            query = query
+                .bind(&row.aor)
+                .bind(&row.place)
+                .bind(&row.contact)
+                .bind(&row.transport)
+                .bind(&row.local)
+                .bind(&row.remote)
+                .bind(serde_json::to_string(&row.path).unwrap_or_default())
+                .bind(&row.call_id)
+                .bind(row.cseq)
+                .bind(row.q)
+                .bind(row.outbound)
+                .bind(&row.instance)
+                .bind(row.reg_id)
+                .bind(&row.user_agent)
+                // The column is signed: the same 64 bits.
+                .bind(row.gruu.map(u64::cast_signed))
+                .bind(row.expires.as_microsecond());
+        }
+        query.execute(&mut *tx).await?;
+        rows = later;
+    }
+    Ok(())
+}
 
 const REMOVE: &str = "DELETE FROM bindings WHERE (aor, place) IN \
      (SELECT value ->> 0, value ->> 1 FROM json_each(?))";
-
-/// The columns of [`PUT`].
-fn columns(row: &BindingRow) -> serde_json::Value {
-    json!([
-        row.aor,
-        row.place,
-        row.contact,
-        row.transport,
-        row.local,
-        row.remote,
-        serde_json::to_string(&row.path).unwrap_or_default(),
-        row.call_id,
-        row.cseq,
-        row.q,
-        u8::from(row.outbound),
-        row.instance,
-        row.reg_id,
-        row.user_agent,
-        // The column is signed: the same 64 bits.
-        row.gruu.map(u64::cast_signed),
-        row.expires.as_microsecond(),
-    ])
-}
 
 #[derive(sqlx::FromRow)]
 struct BindingColumns {

@@ -88,12 +88,12 @@ pub struct Estate {
 }
 
 impl Estate {
-    /// `devices` phones `load-00000` …, at the address `local`.
+    /// Phones `load-00000` … of these numbers, at the address `local`.
     pub fn new(
         server: SocketAddr,
         local: SocketAddr,
         domain: &str,
-        devices: u32,
+        devices: std::ops::Range<u32>,
         password: impl Fn(&str) -> String,
     ) -> Result<Self> {
         let socket = UdpSocket::bind(local).with_context(|| format!("binding {local}"))?;
@@ -120,7 +120,7 @@ impl Estate {
             server,
             domain: domain.to_owned(),
             run: std::process::id(),
-            phones: (0..devices).map(phone).collect(),
+            phones: devices.map(phone).collect(),
             repeats: BinaryHeap::new(),
             repeated: 0,
         })

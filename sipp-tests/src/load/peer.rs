@@ -54,7 +54,7 @@ pub fn registration(
         server,
         devices,
         "secret.example",
-        args.registrations,
+        0..args.registrations,
         |_| "secret".to_owned(),
     )?;
     // It is up when it answers.
