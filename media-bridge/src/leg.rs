@@ -216,10 +216,21 @@ pub enum Command {
     SendDigits {
         /// The leg.
         leg: LegId,
+        /// Names this order in [`Event::DigitsSent`] and [`Command::StopDigits`]. Digits that join others on their way
+        /// make one order with them, of the later name.
+        order: u64,
         /// Characters 0-9 * # A-D; others are skipped.
         digits: Digits,
         /// Lengths.
         pacing: Pacing,
+    },
+    /// Takes an order of digits back: what has not been sent yet never is, and nothing is told of it. One that is
+    /// through, or was joined by a later one, stays as it is.
+    StopDigits {
+        /// The leg.
+        leg: LegId,
+        /// Which order.
+        order: u64,
     },
     /// Keeps digits heard on this leg from its partner (an unlock code is nobody else's business).
     MuteDigits {
@@ -273,6 +284,8 @@ pub enum Event {
     DigitsSent {
         /// The leg.
         leg: LegId,
+        /// Which order.
+        order: u64,
     },
     /// A leg is gone; the last word about it.
     Closed {

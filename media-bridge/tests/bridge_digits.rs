@@ -272,6 +272,7 @@ fn digits_sent_have_the_legs_clock_marker_three_ends_and_its_own_numbers() {
         };
         rig.command(Command::SendDigits {
             leg: B,
+            order: 1,
             digits: "9x#".into(),
             pacing,
         });
@@ -289,7 +290,7 @@ fn digits_sent_have_the_legs_clock_marker_three_ends_and_its_own_numbers() {
         assert_eq!(
             rig.events
                 .iter()
-                .filter(|e| **e == Event::DigitsSent { leg: B })
+                .filter(|e| **e == Event::DigitsSent { leg: B, order: 1 })
                 .count(),
             1
         );
@@ -334,6 +335,7 @@ fn what_one_bridge_sends_another_hears_in_every_clock_pair() {
             };
             sender.command(Command::SendDigits {
                 leg: B,
+                order: 1,
                 digits: digits.into(),
                 pacing,
             });
@@ -362,6 +364,7 @@ fn digits_for_a_leg_on_hold_wait_until_it_is_taken_back() {
     rig.open(held);
     rig.command(Command::SendDigits {
         leg: A,
+        order: 1,
         digits: "7".into(),
         pacing: Pacing::default(),
     });
@@ -370,7 +373,7 @@ fn digits_for_a_leg_on_hold_wait_until_it_is_taken_back() {
     rig.update(config(A, Codec::Pcmu));
     rig.pass(600);
     assert_eq!(pressed(&rig.heard_by(A)).len(), 7);
-    assert_eq!(rig.events, [Event::DigitsSent { leg: A }]);
+    assert_eq!(rig.events, [Event::DigitsSent { leg: A, order: 1 }]);
 }
 
 #[test]
@@ -385,6 +388,7 @@ fn without_telephone_events_digits_go_out_as_tones() {
     };
     rig.command(Command::SendDigits {
         leg: A,
+        order: 1,
         digits: "1".into(),
         pacing,
     });
@@ -396,7 +400,7 @@ fn without_telephone_events_digits_go_out_as_tones() {
         assert!(rig::amplitude(&pcm[..800], rate, hz) > 4_000.0, "{hz} Hz");
     }
     assert!(rig::rms(&pcm[810..1_590]) < 50.0, "then the gap");
-    assert_eq!(rig.events, [Event::DigitsSent { leg: A }]);
+    assert_eq!(rig.events, [Event::DigitsSent { leg: A, order: 1 }]);
 }
 
 #[test]
@@ -413,6 +417,7 @@ fn digits_ordered_while_others_are_on_their_way_follow_them() {
             };
             rig.command(Command::SendDigits {
                 leg: A,
+                order: 1,
                 digits: digits.into(),
                 pacing,
             });
@@ -436,7 +441,38 @@ fn digits_ordered_while_others_are_on_their_way_follow_them() {
             assert!(heard.len() >= 30, "three times 200 ms of tones");
         }
         let ended = |wanted: &Event| rig.events.iter().filter(|event| *event == wanted).count();
-        assert_eq!(ended(&Event::DigitsSent { leg: A }), 1);
+        assert_eq!(ended(&Event::DigitsSent { leg: A, order: 1 }), 1);
         assert_eq!(ended(&Event::PlayDone { leg: A }), 1);
+    }
+}
+
+#[test]
+fn an_order_taken_back_is_never_sent_and_nothing_is_told_of_it() {
+    for (event, held) in [(true, true), (true, false), (false, false)] {
+        let mut rig = Rig::new();
+        let mut leg = config(A, Codec::Pcmu);
+        leg.telephone_event = leg.telephone_event.filter(|_| event);
+        if held {
+            leg.direction = Direction::RecvOnly;
+        }
+        rig.open(leg.clone());
+        rig.command(Command::SendDigits {
+            leg: A,
+            order: 7,
+            digits: "4711#".into(),
+            pacing: Pacing::default(),
+        });
+        rig.pass(150);
+        // Another order's name changes nothing.
+        rig.command(Command::StopDigits { leg: A, order: 6 });
+        rig.pass(50);
+        let before = rig.heard_by(A).len();
+        assert_eq!(before == 0, held);
+        rig.command(Command::StopDigits { leg: A, order: 7 });
+        leg.direction = Direction::SendRecv;
+        rig.update(leg);
+        rig.pass(3_000);
+        assert!(rig.heard_by(A).is_empty(), "nothing more");
+        assert!(rig.events.is_empty(), "{:?}", rig.events);
     }
 }

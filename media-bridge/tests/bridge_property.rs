@@ -86,6 +86,7 @@ fn apply(rig: &mut Rig, step: Step) {
             };
             rig.command(Command::SendDigits {
                 leg: LegId(l),
+                order: 1,
                 digits: digits.into(),
                 pacing,
             });
@@ -186,7 +187,7 @@ proptest! {
         let mut sender = Rig::new();
         sender.open(config(rig::B, Codec::Pcmu));
         let digits = "5555555555";
-        sender.command(Command::SendDigits { leg: rig::B, digits: digits.into(), pacing: Pacing::default() });
+        sender.command(Command::SendDigits { leg: rig::B, order: 1, digits: digits.into(), pacing: Pacing::default() });
         sender.pass(3_000);
         let mut packets = sender.heard_by(rig::B);
         for nth in 1..packets.len() {

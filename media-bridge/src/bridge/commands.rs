@@ -50,11 +50,17 @@ impl Bridge {
             }
             Command::SendDigits {
                 leg,
+                order,
                 digits,
                 pacing,
             } => {
                 if let Some(index) = self.named(leg) {
-                    self.send_digits(now, index, digits.as_str(), pacing);
+                    self.send_digits(now, index, order, digits.as_str(), pacing);
+                }
+            }
+            Command::StopDigits { leg, order } => {
+                if let Some(leg) = self.named(leg).and_then(|index| self.legs.get_mut(index)) {
+                    leg.stop_digits(order);
                 }
             }
             // RTP events are never passed to the partner, and the audio of a held key is silenced, muted or not.
@@ -257,7 +263,7 @@ impl Bridge {
     }
 
     /// By telephone events if agreed, else as tones in the audio: a digit is never dropped in silence.
-    fn send_digits(&mut self, now: Instant, index: u32, digits: &str, pacing: Pacing) {
+    fn send_digits(&mut self, now: Instant, index: u32, order: u64, digits: &str, pacing: Pacing) {
         let feed = self.new_feed();
         let Some(leg) = self.legs.get_mut(index) else {
             return;
@@ -267,19 +273,25 @@ impl Bridge {
             let digits = leg.digits.get_or_insert_with(|| {
                 let sender = rfc4733::Sender::new(event.clock, pacing.tone_ms, pacing.gap_ms);
                 Box::new(DigitsOut {
+                    order,
                     sender,
                     payload_type: event.payload,
                     next: now,
                     feed,
                 })
             });
+            digits.order = order;
             for key in keys {
                 if !digits.sender.push(key) {
                     break;
                 }
             }
         } else {
-            if leg.play.as_mut().is_some_and(|play| play.add_keys(digits)) {
+            if leg
+                .play
+                .as_mut()
+                .is_some_and(|play| play.add_keys(digits, order))
+            {
                 return;
             }
             let rate = match leg.config.codec.own_rate() {
@@ -287,7 +299,7 @@ impl Bridge {
                 rate => rate,
             };
             let sound = Sound::Keys(KeyTones::new(digits, pacing, rate));
-            let play = Play::open(now, &leg.config, sound, rate, feed, Purpose::Digits);
+            let play = Play::open(now, &leg.config, sound, rate, feed, Purpose::Digits(order));
             if let Ok(play) = play {
                 leg.play = Some(Box::new(play));
             }
@@ -310,6 +322,13 @@ impl Bridge {
 }
 
 impl Leg {
+    /// Forgets digits that were not sent yet.
+    fn stop_digits(&mut self, order: u64) {
+        self.digits.take_if(|digits| digits.order == order);
+        self.play
+            .take_if(|play| play.purpose == Purpose::Digits(order));
+    }
+
     /// Ends a tone or prompt; digits being sent as tones go on, for they are an order already given.
     fn stop_tone(&mut self) {
         if self

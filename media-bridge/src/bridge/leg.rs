@@ -29,6 +29,7 @@ pub(super) enum Kind {
 /// Digits being sent.
 #[derive(Debug)]
 pub(super) struct DigitsOut {
+    pub(super) order: u64,
     pub(super) sender: rfc4733::Sender,
     pub(super) payload_type: u8,
     pub(super) next: Instant,

@@ -21,8 +21,8 @@ const MAX_CATCH_UP: usize = 3;
 pub(super) enum Purpose {
     /// `PlayDone`.
     Tone,
-    /// `DigitsSent`: the leg knows no telephone events and was sent tones instead.
-    Digits,
+    /// `DigitsSent` of that order: the leg knows no telephone events and was sent tones instead.
+    Digits(u64),
 }
 
 /// Linear audio on demand.
@@ -207,11 +207,12 @@ impl Play {
     }
 
     /// Appends to digits being sent as tones; false if this plays something else.
-    pub(super) fn add_keys(&mut self, digits: &str) -> bool {
+    pub(super) fn add_keys(&mut self, digits: &str, order: u64) -> bool {
         let Sound::Keys(keys) = &mut self.sound else {
             return false;
         };
         keys.extend(digits);
+        self.purpose = Purpose::Digits(order);
         true
     }
 

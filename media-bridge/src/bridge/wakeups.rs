@@ -60,9 +60,10 @@ impl Bridge {
             return;
         };
         if leg.digits.is_some() {
+            let order = leg.digits.as_ref().map_or(0, |digits| digits.order);
             if leg.send_due_events(now, &mut self.buffers) {
                 leg.digits = None;
-                self.buffers.event(Event::DigitsSent { leg: leg.id });
+                self.buffers.event(Event::DigitsSent { leg: leg.id, order });
             }
             // Digits go first; a tone waits for them, it does not pile up behind them.
             if let (Some(play), Some(digits)) = (&mut leg.play, &leg.digits) {
@@ -77,7 +78,9 @@ impl Bridge {
             match (done, play.purpose) {
                 (false, _) => leg.play = Some(play),
                 (true, Purpose::Tone) => self.buffers.event(Event::PlayDone { leg: leg.id }),
-                (true, Purpose::Digits) => self.buffers.event(Event::DigitsSent { leg: leg.id }),
+                (true, Purpose::Digits(order)) => {
+                    self.buffers.event(Event::DigitsSent { leg: leg.id, order })
+                }
             }
         }
     }

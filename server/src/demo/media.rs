@@ -127,6 +127,7 @@ impl Audio {
             .commands
             .send(Command::SendDigits {
                 leg: LEG,
+                order: 1,
                 digits,
                 pacing: Pacing::default(),
             })
