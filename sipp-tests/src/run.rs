@@ -180,6 +180,9 @@ impl Stage<'_> {
             if actor.beside {
                 run.until_received("NOTIFY sip")?;
                 called.push(run);
+            } else if let Some(text) = &actor.until {
+                run.until_received(text)?;
+                called.push(run);
             } else if actor.dial.is_some() {
                 run.finish(Duration::from_secs(30))?;
             } else {

@@ -91,6 +91,8 @@ pub struct Actor {
     /// Goes on beside the actors after it, which start when it has been notified of something.
     #[serde(default)]
     pub beside: bool,
+    /// It dials, and the actors after it start once its trace holds this text; it goes on beside them.
+    pub until: Option<String>,
 }
 
 /// What must be seen after the calls, on a server of our own.
