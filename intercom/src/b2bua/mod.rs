@@ -417,7 +417,7 @@ impl B2bua {
             | Event::Latched { leg, .. }
             | Event::Silent { leg, .. }
             | Event::PlayDone { leg }
-            | Event::DigitsSent { leg }
+            | Event::DigitsSent { leg, .. }
             | Event::Closed { leg, .. }
             | Event::Stats { leg, .. } => *leg,
         };

@@ -327,9 +327,9 @@ impl B2bua {
     /// The intent is over: a station that still rings for it stops, and what it has not heard yet it hears no more. A
     /// door must not open half a minute after everybody was told that it did not.
     pub(super) fn leave_station(&mut self, now: Now, intent: IntentId, call: Option<&str>) {
-        let info = call
-            .and_then(|call| self.number_of(call))
-            .and_then(|number| self.calls.get_mut(&number)?.leave_driving(intent));
+        let number = call.and_then(|call| self.number_of(call));
+        let call = number.and_then(|number| self.calls.get_mut(&number));
+        let info = call.and_then(|call| call.leave_driving(&mut self.site, intent));
         let asked = self
             .stations
             .values()

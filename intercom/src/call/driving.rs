@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
-use media_bridge::{Command, Digit};
+use media_bridge::{Command, Digit, LegId};
 use sip_proxy::{Body, ClientTx, Flow, Method, OutgoingRequest};
 
 use super::call::Call;
@@ -22,6 +22,8 @@ pub(crate) struct Driving {
     /// By INFO: what is left, and the request that is out.
     left: VecDeque<char>,
     info: Option<ClientTx>,
+    /// By the media worker: leg, worker and the order's name.
+    order: Option<(LegId, u16, u64)>,
     /// Its Call-ID and CSeq.
     named: Option<(String, u32)>,
     tone_ms: u16,
@@ -33,6 +35,15 @@ impl fmt::Debug for Driving {
             .field("intent", &self.intent)
             .field("left", &self.left.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl Driving {
+    /// Digits that the worker has not sent yet stay unsent.
+    fn take_back(&self, site: &mut Site) {
+        if let Some((leg, worker, order)) = self.order {
+            site.media(worker, Command::StopDigits { leg, order });
+        }
     }
 }
 
@@ -78,6 +89,7 @@ impl Call {
             until: now.mono + drive.timeout,
             left: VecDeque::new(),
             info: None,
+            order: None,
             named: None,
             tone_ms: out.pacing.tone_ms,
         };
@@ -95,12 +107,17 @@ impl Call {
                 if !agreed.direction.sends() {
                     return Err("the door holds the call".to_owned());
                 }
+                let (leg, worker) = (media.id, media.lease.worker);
+                // Unique in this call, as every number of a transaction.
+                let order = self.take_tx().0;
+                driving.order = Some((leg, worker, order));
                 let command = Command::SendDigits {
-                    leg: media.id,
+                    leg,
+                    order,
                     digits: code.into(),
                     pacing: out.pacing,
                 };
-                site.media(media.lease.worker, command);
+                site.media(worker, command);
                 self.driving = Some(driving);
             }
             DtmfMethod::Info => {
@@ -150,10 +167,35 @@ impl Call {
     }
 
     /// The intent is over: no more digits. The INFO that is out, by Call-ID and CSeq.
-    pub(crate) fn leave_driving(&mut self, intent: IntentId) -> Option<(String, u32)> {
-        self.driving
-            .take_if(|driving| driving.intent == intent)
-            .and_then(|driving| driving.named)
+    pub(crate) fn leave_driving(
+        &mut self,
+        site: &mut Site,
+        intent: IntentId,
+    ) -> Option<(String, u32)> {
+        let driving = self.driving.take_if(|driving| driving.intent == intent)?;
+        driving.take_back(site);
+        driving.named
+    }
+
+    /// The door has put the call on hold: what it has not heard of a code yet must not reach it when it resumes, for
+    /// by then everybody has been told that it did not open.
+    pub(crate) fn driving_held(&mut self, site: &mut Site, index: u16) {
+        let door = self.door_side().is_some_and(|(door, _)| door == index);
+        let agreed = self
+            .peek(index)
+            .and_then(|leg| leg.media.as_ref()?.negotiation.agreed());
+        let held = agreed.is_some_and(|agreed| !agreed.direction.sends());
+        if !door || !held {
+            return;
+        }
+        let Some(driving) = self.driving.take_if(|driving| driving.order.is_some()) else {
+            return;
+        };
+        driving.take_back(site);
+        let outcome = Outcome::Unreachable("the door holds the call".to_owned());
+        let (intent, attempt) = (driving.intent, driving.attempt);
+        site.effects
+            .push_back(Effect::Driven(intent, attempt, outcome));
     }
 
     /// Whether `tx` is the INFO that is out; if so, goes on or gives up by its final status (`None`: no response).
@@ -188,9 +230,10 @@ impl Call {
         true
     }
 
-    /// The worker has sent all digits.
-    pub(crate) fn digits_sent(&mut self, site: &mut Site) {
-        if let Some(driving) = self.driving.take_if(|driving| driving.info.is_none()) {
+    /// The worker has sent all digits of an order.
+    pub(crate) fn digits_sent(&mut self, site: &mut Site, sent: u64) {
+        let ours = |driving: &mut Driving| driving.order.is_some_and(|(.., order)| order == sent);
+        if let Some(driving) = self.driving.take_if(ours) {
             site.effects.push_back(Effect::Driven(
                 driving.intent,
                 driving.attempt,

@@ -241,6 +241,7 @@ impl Call {
             }
             leg.configure_media(site, feeds);
         }
+        self.driving_held(site, index);
         // Audio that comes only now, after a ring notice.
         if matches!(&self.phase, Phase::Talking(talk) if !talk.joined) {
             self.join(site, now);
@@ -474,7 +475,7 @@ impl Call {
                     self.finish(site, now, EndReason::MediaSilent, 0);
                 }
             }
-            Event::DigitsSent { .. } => self.digits_sent(site),
+            Event::DigitsSent { order, .. } => self.digits_sent(site, *order),
             Event::Closed { leg, stats } => self.media_closed(index, *leg, *stats),
             Event::PlayDone { .. } | Event::Stats { .. } => {}
         }

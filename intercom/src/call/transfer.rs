@@ -103,7 +103,6 @@ impl Call {
         if !joined {
             self.let_wait(site, Tone::ringback());
         }
-        self.notify_transfer(site, now, 100);
         self.ring_until = now.mono + site.config.limits.max_ringing;
         match whither {
             Whither::Plan(run, step) => {
@@ -115,6 +114,8 @@ impl Call {
             }
             Whither::Ring(ring) => self.ring(site, now, ring),
         }
+        // Unless it is done already, or came to nothing: then that was told, and one NOTIFY at once is enough.
+        self.notify_transfer(site, now, 100);
     }
 
     /// Why leg `index` may not transfer now.

@@ -259,3 +259,33 @@ fn a_station_out_of_reach_is_not_opened_when_it_comes_back_later() {
         building.check_quiet();
     }
 }
+
+#[test]
+fn a_door_that_holds_the_call_under_a_code_hears_no_more_of_it() {
+    let mut building = Building::ready(520);
+    talking(&mut building, "garage", "desk", "desk-1");
+    let (door, desk) = building.joined();
+    building.press(desk, '8');
+    building.run(Duration::from_millis(100));
+    // A late word of some older order says nothing of this one.
+    let old = media_bridge::Event::DigitsSent {
+        leg: door,
+        order: 12_345,
+    };
+    building.feed(intercom::Input::Media(old));
+    assert_eq!(building.b2bua.intents(), 1);
+    building.act("garage", |ua, now| ua.reinvite(now, "sendonly"));
+    building.run(3 * SECOND);
+    let order = building.commands.iter().find_map(|command| match command {
+        Command::SendDigits { order, .. } => Some(*order),
+        _ => None,
+    });
+    let taken_back = building.commands.iter().any(
+        |command| matches!(command, Command::StopDigits { order: found, .. } if Some(*found) == order),
+    );
+    assert!(order.is_some() && taken_back);
+    let story = building.b2bua.stories().next().unwrap().to_string();
+    assert!(story.contains("the door holds the call"), "{story}");
+    building.act("garage", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}

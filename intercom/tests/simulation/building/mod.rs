@@ -563,11 +563,11 @@ impl Building {
                     .violations
                     .push(format!("leg {leg:?} closed but not open")),
             },
-            Command::SendDigits { leg, .. } => {
-                let leg = *leg;
+            Command::SendDigits { leg, order, .. } => {
+                let (leg, order) = (*leg, *order);
                 self.feed_later(
                     Duration::from_millis(400),
-                    Input::Media(Event::DigitsSent { leg }),
+                    Input::Media(Event::DigitsSent { leg, order }),
                 );
             }
             _ => {}
