@@ -33,6 +33,7 @@ mod secure;
 mod tone;
 mod torture;
 mod wait;
+mod watchers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ enum Command {
     Linphone(Binary),
     /// sipvicious learns nothing, boofuzz's mutations leave the server alive.
     Scanners(Binary),
+    /// baresip watches its message lamp and somebody's presence.
+    Watchers(Binary),
     /// Calls per CPU-second, latencies, memory, relay and transcoding cost.
     Load(load::LoadArgs),
 }
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
         Command::Torture(binary) => torture::all(&binary),
         Command::Linphone(binary) => linphone::calls(&binary),
         Command::Scanners(binary) => scanners::all(&binary),
+        Command::Watchers(binary) => watchers::told(&binary),
         Command::Load(args) => load::load(&args),
     };
     match outcome {
@@ -157,5 +161,14 @@ fn everything(binary: &Binary) -> anyhow::Result<bool> {
     let torture = torture::all(binary)?;
     let linphone = linphone::calls(binary)?;
     let scanners = scanners::all(binary)?;
-    Ok(scenarios && phones && transports && browsers && kills && torture && linphone && scanners)
+    let watchers = watchers::told(binary)?;
+    Ok(scenarios
+        && phones
+        && transports
+        && browsers
+        && kills
+        && torture
+        && linphone
+        && scanners
+        && watchers)
 }
