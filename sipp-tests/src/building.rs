@@ -196,6 +196,20 @@ impl Building {
         Self::lay(binary, addresses, relay, &ground)
     }
 
+    /// One to be flooded: an address may call as the door without a challenge, nobody is held back by how much he sends,
+    /// and little is kept of calls, so that what grows is seen.
+    pub fn start_flooded(binary: &Binary, addresses: Addresses, relay: &Relay) -> Result<Self> {
+        let ground = Ground {
+            more: format!(
+                "\n[limits]\ncalls-per-account = 1000\nrequests-per-source = 10000\n\n[trace]\nmemory-kib = 256\n\n\
+                 [[trusted]]\naddress = \"{}\"\naccount = \"lobby\"\n",
+                addresses.actor(2).ip()
+            ),
+            ..Ground::plain("flood")
+        };
+        Self::lay(binary, addresses, relay, &ground)
+    }
+
     /// One that is at home in the domains of the RFCs' examples, and knows the first actor's address as the door's.
     pub fn start_for_strangers(
         binary: &Binary,

@@ -22,6 +22,7 @@ mod actor;
 mod baresip;
 mod browser;
 mod building;
+mod flood;
 mod kill;
 mod linphone;
 mod load;
@@ -54,7 +55,8 @@ struct Cli {
 enum Command {
     /// List the scenarios.
     List,
-    /// Everything: the SIPp scenarios in every cell, baresip and browser phones, kill -9 during unlocks, torture.
+    /// Everything: the SIPp scenarios in every cell, baresip and browser phones, kill -9 during unlocks, torture, a short
+    /// flood.
     All(Binary),
     /// The SIPp scenarios, against a server of their own or against --target.
     Run(RunArgs),
@@ -80,6 +82,8 @@ enum Command {
     Scanners(Binary),
     /// baresip watches its message lamp and somebody's presence.
     Watchers(Binary),
+    /// 20,000 hostile messages in ten seconds while doors call: calls succeed, are set up quickly, memory stays flat.
+    Flood(flood::FloodArgs),
     /// Calls per CPU-second, latencies, memory, relay and transcoding cost.
     Load(load::LoadArgs),
 }
@@ -131,6 +135,7 @@ fn main() -> ExitCode {
         Command::Linphone(binary) => linphone::calls(&binary),
         Command::Scanners(binary) => scanners::all(&binary),
         Command::Watchers(binary) => watchers::told(&binary),
+        Command::Flood(args) => flood::flood(&args),
         Command::Load(args) => load::load(&args),
     };
     match outcome {
@@ -162,13 +167,7 @@ fn everything(binary: &Binary) -> anyhow::Result<bool> {
     let linphone = linphone::calls(binary)?;
     let scanners = scanners::all(binary)?;
     let watchers = watchers::told(binary)?;
-    Ok(scenarios
-        && phones
-        && transports
-        && browsers
-        && kills
-        && torture
-        && linphone
-        && scanners
-        && watchers)
+    let flooded = flood::flood(&flood::FloodArgs::smoke(binary))?;
+    let clients = phones && transports && browsers && linphone && watchers;
+    Ok(scenarios && clients && kills && torture && scanners && flooded)
 }

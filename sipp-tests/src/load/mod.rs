@@ -5,11 +5,11 @@
 
 mod bare;
 mod calls;
-mod cost;
+pub mod cost;
 mod estate;
 mod media;
 mod peer;
-mod phone;
+pub mod phone;
 mod registrations;
 
 use anyhow::Result;
@@ -153,7 +153,7 @@ fn machine() -> String {
 }
 
 /// The value at `part` (0..1) of unsorted samples.
-fn percentile(samples: &mut [u64], part: f64) -> u64 {
+pub fn percentile(samples: &mut [u64], part: f64) -> u64 {
     samples.sort_unstable();
     let last = samples.len().saturating_sub(1);
     samples
