@@ -111,6 +111,56 @@ impl EndReason {
     }
 }
 
+/// What kind of thing was dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Destination {
+    /// A unit.
+    Unit,
+    /// A desk.
+    Desk,
+    /// A door.
+    Door,
+    /// A device or a person.
+    Device,
+    /// A telephone number.
+    Number,
+    /// Something the plan alone knows.
+    Other,
+}
+
+impl Destination {
+    /// As in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Destination::Unit => "unit",
+            Destination::Desk => "desk",
+            Destination::Door => "door",
+            Destination::Device => "device",
+            Destination::Number => "number",
+            Destination::Other => "other",
+        }
+    }
+
+    /// By plan and directory as they are.
+    pub(crate) fn of(dial: &str, plan: &dialplan::Plan, directory: &dialplan::Directory) -> Self {
+        if directory.unit(dial).is_some() {
+            Destination::Unit
+        } else if plan.desk(dial).is_some() {
+            Destination::Desk
+        } else if plan.door(dial).is_some() {
+            Destination::Door
+        } else if directory.device(dial).is_some() || directory.person(dial).is_some() {
+            Destination::Device
+        } else if !crate::story::is_name(dial) {
+            Destination::Number
+        } else {
+            Destination::Other
+        }
+    }
+}
+
 /// A leg's part in the record.
 #[derive(Clone, Debug, Serialize)]
 pub struct CdrLeg {
@@ -150,6 +200,8 @@ pub struct Cdr {
     pub door: Option<String>,
     /// What was dialled, as a class-free string; `None` for numbers.
     pub dialled: Option<String>,
+    /// What kind of thing was dialled.
+    pub destination: Destination,
     /// Route name.
     pub route: Option<String>,
     /// Plan version the call began with.

@@ -37,7 +37,7 @@ use std::time::Instant;
 
 pub use accounts::{Account, Accounts};
 pub use b2bua::{B2bua, Counters, EventCounters, Input, Notice, Output, Outputs, Reading};
-pub use cdr::{Cdr, EndReason};
+pub use cdr::{Cdr, Destination, EndReason};
 pub use config::Config;
 pub use happening::SiteEvent;
 pub use ladder::{Heard, Ladder};

@@ -10,7 +10,7 @@ use super::call::{Call, Phase};
 use super::leg::Leg;
 use super::reason::Cause;
 use crate::Now;
-use crate::cdr::{Cdr, CdrLeg, CdrStep, EndReason};
+use crate::cdr::{Cdr, CdrLeg, CdrStep, Destination, EndReason};
 use crate::site::{Effect, Site};
 use crate::story::Line;
 
@@ -276,7 +276,7 @@ impl Call {
         }
         self.progress.recorded = true;
         self.progress.linger_until = None;
-        let cdr = self.cdr(now);
+        let cdr = self.cdr(site, now);
         site.effects
             .push_back(Effect::Cdr(Box::new(cdr), Box::new(self.story.clone())));
     }
@@ -285,7 +285,7 @@ impl Call {
         Cause::of_header(&self.reason_header(self.progress.end?))
     }
 
-    fn cdr(&self, now: Now) -> Cdr {
+    fn cdr(&self, site: &Site, now: Now) -> Cdr {
         let started = self.started.mono;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(started));
         let winner = self.progress.winner.as_deref();
@@ -302,6 +302,7 @@ impl Call {
             caller: self.origin.device.clone(),
             door: self.origin.door.clone(),
             dialled: crate::story::is_name(&self.dial).then(|| self.dial.clone()),
+            destination: Destination::of(&self.dial, &self.plan, &site.directory),
             route: self.run.as_ref().map(|run| run.route_name().to_owned()),
             plan: self.plan.version().to_owned(),
             winner: winner.map(|leg| leg.party.device.clone()),

@@ -42,7 +42,7 @@ impl<const N: usize> Buckets<N> {
             .iter()
             .zip(self.counts)
             .map(|(bound, count)| (seconds(*bound), count))
-            .chain([(f64::MAX, self.above)])
+            .chain([(f64::INFINITY, self.above)])
             .collect();
         Observed {
             name,
@@ -84,7 +84,10 @@ mod tests {
             buckets.observe(micros);
         }
         let observed = buckets.sample("x", "X");
-        assert_eq!(observed.buckets, [(0.000_1, 2), (0.001, 2), (f64::MAX, 2)]);
+        assert_eq!(
+            observed.buckets,
+            [(0.000_1, 2), (0.001, 2), (f64::INFINITY, 2)]
+        );
         assert!((observed.sum - 5.002_202).abs() < 1e-9);
     }
 }

@@ -3,6 +3,7 @@
 //! Threads on the call path share no histogram and no lock: signalling publishes a list of samples once a
 //! second, media workers count in atomics, and call latencies are observed by the task that writes calls behind.
 
+mod answers;
 mod buckets;
 pub(crate) mod devices;
 pub(crate) mod http;
@@ -19,8 +20,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use answers::Answers;
 pub(crate) use buckets::Buckets;
-use buckets::Observed;
+pub(crate) use buckets::Observed;
 
 use crate::media::MediaCounters;
 use crate::trace;
@@ -228,14 +230,19 @@ impl Readiness {
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) latencies: Latencies,
+    pub(crate) answers: Answers,
     pub(crate) published: Arc<Published>,
     trace: Arc<ArcSwap<Option<Arc<trace::Counters>>>>,
     pub(crate) readiness: Readiness,
 }
 
 impl Metrics {
-    /// The registry of a server with these media workers and this sign of the audit writer.
-    pub(crate) fn new(workers: &[Arc<MediaCounters>], audit_failing: Arc<AtomicBool>) -> Self {
+    /// The registry of a server with these media workers and this sign of the audit writer, in the site's time zone.
+    pub(crate) fn new(
+        workers: &[Arc<MediaCounters>],
+        audit_failing: Arc<AtomicBool>,
+        zone: jiff::tz::TimeZone,
+    ) -> Self {
         let mut registry = Registry::with_prefix("doorward");
         let latencies = Latencies {
             route_decision: Histogram::new(LATENCY),
@@ -308,6 +315,7 @@ impl Metrics {
             sub.register("media_legs", "Open legs", worker.legs.clone());
             sub.register("media_ports", "Bound port pairs", worker.ports.clone());
         }
+        let answers = Answers::new(&mut registry, zone);
         let published = Arc::new(Published::default());
         registry.register_collector(Box::new(Arc::clone(&published)));
         let trace = Arc::new(ArcSwap::from_pointee(None));
@@ -315,6 +323,7 @@ impl Metrics {
         Self {
             registry,
             latencies,
+            answers,
             published,
             trace,
             readiness: Readiness {
@@ -344,7 +353,11 @@ mod tests {
 
     #[test]
     fn samples_and_latencies_stand_in_the_text() {
-        let metrics = Metrics::new(&[Arc::new(MediaCounters::default())], Arc::default());
+        let metrics = Metrics::new(
+            &[Arc::new(MediaCounters::default())],
+            Arc::default(),
+            jiff::tz::TimeZone::UTC,
+        );
         metrics.published.replace(vec![
             Sample::count("sip_requests_in", "Requests", 3).label("method", &"INVITE"),
             Sample::count("sip_requests_in", "Requests", 2).label("method", &"BYE"),

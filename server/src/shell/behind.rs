@@ -121,6 +121,7 @@ async fn save(
 }
 
 fn observe(metrics: &Metrics, cdr: &Cdr) {
+    metrics.answers.count(cdr);
     let seconds = |after: Option<Duration>| after.map(|after| after.as_secs_f64());
     for (histogram, value) in [
         (&metrics.latencies.route_decision, seconds(cdr.routed_after)),

@@ -124,12 +124,8 @@ impl House {
         // From here on things run; what can still fail is a thread the system does not give.
         let workers =
             media::start(&media, &posts.reports).context("cannot start the media workers")?;
-        let counters: Vec<_> = workers
-            .iter()
-            .map(|worker| Arc::clone(&worker.counters))
-            .collect();
         let (writer, audit) = audit_writer(&store, &conf, &posts)?;
-        let metrics = Arc::new(Metrics::new(&counters, writer.failing()));
+        let metrics = Arc::new(metrics_of(&workers, &writer, &plan));
         let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
         let (outlets, served) = signalling::outlets(orders, writer);
         let listeners = listeners(&conf, sockets.udp, sockets.streams, &tls);
@@ -338,6 +334,14 @@ impl House {
         self.store.close().await;
         tracing::info!("stopped");
     }
+}
+
+fn metrics_of(workers: &[RunningWorker], writer: &AuditWriter, plan: &dialplan::Plan) -> Metrics {
+    let counters: Vec<_> = workers
+        .iter()
+        .map(|worker| Arc::clone(&worker.counters))
+        .collect();
+    Metrics::new(&counters, writer.failing(), plan.time_zone().clone())
 }
 
 /// Registrations of the last run that still hold, and where those came from that have ended since: after a power cut

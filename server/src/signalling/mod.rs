@@ -31,6 +31,7 @@ mod notice;
 mod publish;
 mod reactor;
 mod sources;
+mod traffic;
 mod world;
 
 use std::net::IpAddr;

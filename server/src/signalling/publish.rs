@@ -34,10 +34,12 @@ pub(super) fn publish(
     transports(&mut samples, world);
     devices(&mut samples, &published.readings.load());
     overload(&mut samples, gate);
-    published.replace_histograms(vec![gate.delays.sample(
+    world.traffic.samples(&mut samples);
+    let delays = gate.delays.sample(
         "sip_queue_delay_seconds",
         "How long messages waited before they were looked at",
-    )]);
+    );
+    published.replace_histograms(vec![delays, world.traffic.turns()]);
     published
         .live_calls
         .store(b2bua.live_calls(), Ordering::Release);

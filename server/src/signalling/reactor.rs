@@ -109,7 +109,9 @@ impl Reactor {
         // The first time-out asks for media leases, so that the first call finds some.
         self.feed(now, Input::Timeout);
         let mut events = vec![EpollEvent::empty(); EVENTS];
+        let mut woken = now.mono;
         while !self.stop {
+            self.world.traffic.turn(woken.elapsed());
             let ready = match self.world.epoll.wait(&mut events, self.timeout()) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => continue,
@@ -119,6 +121,7 @@ impl Reactor {
                 }
             };
             let now = read_clocks();
+            woken = now.mono;
             let stalled = self.world.stalled();
             if stalled {
                 self.world.counters.stalls += 1;
@@ -398,6 +401,8 @@ fn admit(
     flow: Flow,
     bytes: Bytes,
 ) {
+    let known = world.sources.knows(flow.remote.ip());
+    world.traffic.received(flow.transport, known);
     let input = match gate.judge(b2bua, &world.sources, now, &flow, &bytes) {
         Verdict::Serve => Input::Received { flow, bytes },
         Verdict::Refuse(retry_after) => Input::Refuse {

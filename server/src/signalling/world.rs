@@ -14,6 +14,7 @@ use sip_proxy::{BindingChange, Flow, Transport};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::sources::Sources;
+use super::traffic::Traffic;
 use super::{BEHIND, Behind, COMMITS, Outlets, STALL};
 use crate::media::Order;
 use crate::transport::stream::Streams;
@@ -40,6 +41,7 @@ pub(super) struct World {
     behind: VecDeque<Behind>,
     pub(super) counters: Counters,
     pub(super) unlocks: Unlocks,
+    pub(super) traffic: Traffic,
     /// Events of the site by kind. Bounded: the kinds are few.
     pub(super) events: BTreeMap<&'static str, u64>,
 }
@@ -107,6 +109,7 @@ impl World {
             behind: VecDeque::new(),
             counters: Counters::default(),
             unlocks: Unlocks::default(),
+            traffic: Traffic::new(),
             events: BTreeMap::new(),
         }
     }
@@ -182,7 +185,10 @@ impl World {
                 self.streams.send(&self.epoll, flow, bytes.clone(), now)
             }
         };
-        if !reached {
+        if reached {
+            let known = self.sources.knows(flow.remote.ip());
+            self.traffic.sent(flow.transport, known);
+        } else {
             self.counters.send_failed += 1;
             self.follow_ups
                 .push_back(Input::TransportFailed { flow, bytes });

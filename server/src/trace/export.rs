@@ -1,13 +1,12 @@
 //! Sends every message to Homer. Never waits: what the socket does not take at once, or finds no address, is dropped
 //! and counted.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use intercom::Heard;
-use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::Counters;
@@ -69,8 +68,8 @@ impl Exporter {
             correlation: heard.call.as_deref(),
             payload,
         };
-        let sent = hep::encode(&packet)
-            .is_some_and(|octets| socket.try_send_to(&octets, *collector).is_ok());
+        let sent =
+            hep::encode(&packet).is_some_and(|octets| socket.send_to(&octets, *collector).is_ok());
         let counter = if sent {
             &self.counters.hep_sent
         } else {
@@ -106,7 +105,12 @@ impl Exporter {
         } else {
             (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
         };
-        match UdpSocket::bind(any).await {
+        // Not the runtime's kind of socket: that one takes nothing before the runtime has seen it writable.
+        let bound = UdpSocket::bind(any).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        match bound {
             Ok(socket) => self.socket = Some((socket, address)),
             Err(error) => tracing::warn!(%error, "no socket for Homer"),
         }

@@ -117,6 +117,38 @@ fn a_story_shows_the_ladder_of_an_answered_call_from_the_running_servers_memory(
 }
 
 #[test]
+fn metrics_tell_answers_by_door_hour_and_destination_and_messages_by_transport_and_peer() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = house(dir.path(), "");
+    one_call(&server);
+    recorded(dir.path());
+    let text = becomes(&server, "/metrics", |text| {
+        text.contains("doorward_door_calls_total{door=\"lobby\",outcome=\"answered\"} 1")
+            && sample(
+                text,
+                "doorward_sip_messages_in_total{transport=\"udp\",peer=\"known\"}",
+            )
+            .is_some_and(|count| count > 5)
+    });
+    for name in [
+        "doorward_calls_by_destination_total{destination=\"desk\",outcome=\"answered\"} 1",
+        "doorward_calls_by_hour_total{hour=\"",
+        "doorward_sip_messages_in_total{transport=\"udp\",peer=\"stranger\"}",
+        "doorward_sip_messages_out_total{transport=\"udp\",peer=\"known\"}",
+        "doorward_sip_queue_delay_seconds_bucket{le=\"0.02\"}",
+        "doorward_sip_queue_delay_seconds_count",
+        "doorward_signalling_turn_seconds_bucket{le=\"+Inf\"}",
+        "doorward_signalling_turns_over_100ms_total",
+        "doorward_sip_refused_for_overload_total{class=\"precedence\"} 0",
+        "doorward_udp_lost_total",
+        "doorward_ladder_octets",
+        "doorward_trace_dropped_total",
+    ] {
+        assert!(text.contains(name), "{name} is not in\n{text}");
+    }
+}
+
+#[test]
 fn kept_ladders_outlive_the_server_and_open_in_wireshark() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = house(dir.path(), "[trace]\nkeep = \"all\"");
