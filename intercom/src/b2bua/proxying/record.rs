@@ -8,7 +8,7 @@ use sip_proxy::{Flow, Input, Message, Method, ServerTx};
 use super::{B2bua, LINGER};
 use crate::Now;
 use crate::call::{Party, summary};
-use crate::cdr::{Cdr, CdrLeg, CdrStep, EndReason};
+use crate::cdr::{Cdr, CdrLeg, CdrStep, Destination, EndReason};
 use crate::site::Effect;
 use crate::story::{Line, Story};
 
@@ -103,6 +103,8 @@ impl Record {
             caller: self.party.device.clone(),
             door: None,
             dialled: crate::story::is_name(&self.dial).then(|| self.dial.clone()),
+            // The plan lets calls pass through between devices alone.
+            destination: Destination::Device,
             route: Some(self.run.route_name().to_owned()),
             plan: self.run.plan().version().to_owned(),
             started: self.started.civil,
