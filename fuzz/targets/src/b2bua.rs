@@ -1,7 +1,7 @@
 //! Any messages, answers, digits and waits to the whole machine: no panic, no relay without a committed grant, and once
 //! everything is over nothing is held.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use media_bridge::{Command, Digit, DigitSource, Event, Lease, LeaseId, LegId};
 use rand::SeedableRng;
 use sip_proxy::digest::Ha1;
 use sip_proxy::digest::client::{self, Request, Secret};
-use sip_proxy::{Flow, HeaderName, Limits, Message, Transport};
+use sip_proxy::{Flow, HeaderName, Limits, Message, Method, Transport};
 
 const PLAN: &str = r#"site "s" tz="Europe/Prague" { calendar "always" { weekly "daily 00:00-24:00"; }
 }
@@ -56,6 +56,8 @@ struct World {
     leases: u64,
     legs: Vec<LegId>,
     committed: BTreeSet<String>,
+    /// Final answers to the requests made here, by branch and CSeq.
+    finals: BTreeMap<String, u16>,
 }
 
 impl World {
@@ -119,6 +121,7 @@ impl World {
             leases: 0,
             legs: Vec::new(),
             committed: BTreeSet::new(),
+            finals: BTreeMap::new(),
         }
     }
 
@@ -136,6 +139,7 @@ impl World {
         match output {
             Output::Transmit { flow, bytes } => {
                 assert!(!bytes.contains(&0) || bytes.len() > 200);
+                self.judge(&bytes);
                 self.sent.push((flow.remote, bytes));
                 if self.sent.len() > 64 {
                     self.sent.remove(0);
@@ -167,6 +171,25 @@ impl World {
             }
             Output::Media { command: Command::Open { leg, .. }, .. } => self.legs.push(leg),
             _ => {}
+        }
+    }
+
+    /// One final answer to a request, repeated or not. A CANCEL is answered by what is left of its INVITE.
+    fn judge(&mut self, bytes: &Bytes) {
+        let Ok(message) = Message::parse(bytes.clone(), &Limits::default()) else {
+            return;
+        };
+        let status = message.status().filter(|status| *status >= 200);
+        let made = message
+            .top_via()
+            .branch()
+            .filter(|branch| branch.starts_with("z9hG4bKq"));
+        if let (Some(status), Some(branch)) = (status, made)
+            && *message.method() != Method::Cancel
+        {
+            let key = format!("{branch} {} {}", message.cseq(), message.method().as_str());
+            let first = *self.finals.entry(key).or_insert(status);
+            assert_eq!(first, status, "two final answers");
         }
     }
 
