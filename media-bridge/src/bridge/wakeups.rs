@@ -79,7 +79,7 @@ impl Bridge {
                 (false, _) => leg.play = Some(play),
                 (true, Purpose::Tone) => self.buffers.event(Event::PlayDone { leg: leg.id }),
                 (true, Purpose::Digits(order)) => {
-                    self.buffers.event(Event::DigitsSent { leg: leg.id, order })
+                    self.buffers.event(Event::DigitsSent { leg: leg.id, order });
                 }
             }
         }
