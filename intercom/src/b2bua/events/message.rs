@@ -1,14 +1,12 @@
-//! MESSAGE (RFC 3428): a station's own word becomes an event; from one device to another it follows the plan.
+//! MESSAGE (RFC 3428) of a station: its own word becomes an event. From one device to another it is the proxy's.
 
 use std::time::{Duration, Instant};
 
-use dialplan::{CallFacts, Step, Target};
 use sip_proxy::{Message, OutgoingResponse, ServerTx};
 
 use super::B2bua;
 use crate::audit::Kind;
 use crate::call::Party;
-use crate::site::Site;
 use crate::{Now, SiteEvent};
 
 /// Characters of a station's message that an event repeats.
@@ -94,38 +92,6 @@ impl B2bua {
             .filter(|(phrase, _)| !phrase.is_empty() && text.contains(&phrase.to_ascii_lowercase()))
             .max_by_key(|(phrase, _)| phrase.len())
             .map(|(_, kind)| kind.clone())
-    }
-
-    #[allow(dead_code, reason = "asked by who passes messages on")]
-    /// Whether a device may send messages to what it dialled: the device at whose way the plan stands `proxy`, as for its
-    /// calls. Doors are never sent anything.
-    pub(in super::super) fn may_message(
-        &self,
-        now: Now,
-        party: &Party,
-        dial: &str,
-    ) -> Option<Party> {
-        if party.door.is_some() {
-            return None;
-        }
-        let facts = self.site.facts(now);
-        let call = CallFacts {
-            caller: Site::caller(party),
-            dial: dial.to_owned(),
-        };
-        let (_, step) = self
-            .site
-            .plan
-            .begin(&self.site.directory, &facts, call)
-            .ok()?;
-        let Step::Proxy {
-            target: Target::Device(device),
-        } = step
-        else {
-            return None;
-        };
-        let user = self.site.accounts.user_of(&device)?;
-        self.site.party(user).filter(|to| to.door.is_none())
     }
 }
 
