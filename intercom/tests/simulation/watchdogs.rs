@@ -308,7 +308,7 @@ fn one_death(seed: u64) {
         config.media_workers = 2;
     });
     building.register_all();
-    let inside = "route \"inside\" from=\"device:*\" dial=\"device\" { proxy; }";
+    let inside = "route \"inside\" from=\"device:*\" dial=\"device\" { ring \"@device\" for=\"60s\"; end \"hangup\" }";
     let with = format!(
         "{inside}\nroute \"grab\" from=\"device:*\" dial=\"*8\" {{ pickup \"*\"; end \"hangup\" }}\nroute \"park\" from=\"device:*\" dial=\"70x\" {{ park slots=\"701-702\" for=\"60s\"; end \"hangup\" }}"
     );
