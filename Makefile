@@ -1,7 +1,7 @@
 # Two commands do everything: `make run` shows a door call, `make test` runs all that CI runs.
 CARGO ?= cargo
 BUILD_NEEDS = cc=gcc make=make cmake=cmake
-TEST_NEEDS  = sipp=sip-tester baresip=baresip-core python3=python3
+TEST_NEEDS  = tshark=tshark sipp=sip-tester baresip=baresip-core python3=python3
 
 .PHONY: help run serve test house lint doc deny unit e2e load bench fuzz-smoke
 
