@@ -96,6 +96,8 @@ struct Ground<'a> {
     digest: &'static str,
     /// Further domains of the site.
     domains: &'static [&'static str],
+    /// Further routes of the plan.
+    routes: &'a str,
     /// Further tables of the configuration.
     more: String,
 }
@@ -107,6 +109,7 @@ impl<'a> Ground<'a> {
             directory: DIRECTORY.to_owned(),
             digest: "\"md5\", \"sha-256\"",
             domains: &[],
+            routes: "",
             more: String::new(),
         }
     }
@@ -146,6 +149,23 @@ impl Building {
         let ground = Ground {
             digest: "\"md5\"",
             more: doors.listeners(),
+            ..Ground::plain(name)
+        };
+        Self::lay(binary, addresses, relay, &ground)
+    }
+
+    /// One that reaches out: with further routes and tables.
+    pub fn start_reaching_out(
+        binary: &Binary,
+        addresses: Addresses,
+        relay: &Relay,
+        name: &str,
+        routes: &str,
+        more: String,
+    ) -> Result<Self> {
+        let ground = Ground {
+            routes,
+            more,
             ..Ground::plain(name)
         };
         Self::lay(binary, addresses, relay, &ground)
@@ -246,7 +266,7 @@ impl Building {
             std::fs::remove_dir_all(&dir)?;
         }
         std::fs::create_dir_all(&dir)?;
-        std::fs::write(dir.join("plan.kdl"), PLAN)?;
+        std::fs::write(dir.join("plan.kdl"), format!("{PLAN}{}", ground.routes))?;
         crate::secure::certify(&dir)?;
         std::fs::write(dir.join("directory.csv"), &ground.directory)?;
         std::fs::write(

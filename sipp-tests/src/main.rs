@@ -23,6 +23,7 @@ mod baresip;
 mod browser;
 mod building;
 mod flood;
+mod kamailio;
 mod kill;
 mod linphone;
 mod load;
@@ -78,6 +79,8 @@ enum Command {
     Torture(Binary),
     /// linphone-daemon as the desk: registers, answers the door and opens it, calls the door.
     Linphone(Binary),
+    /// Debian's kamailio behind the server as trunk, and in front of it as edge proxy.
+    Kamailio(Binary),
     /// sipvicious learns nothing, boofuzz's mutations leave the server alive.
     Scanners(Binary),
     /// baresip watches its message lamp and somebody's presence.
@@ -133,6 +136,7 @@ fn main() -> ExitCode {
         Command::Kill { binary, rounds } => kill::rounds(&binary, rounds),
         Command::Torture(binary) => torture::all(&binary),
         Command::Linphone(binary) => linphone::calls(&binary),
+        Command::Kamailio(binary) => kamailio::both_sides(&binary),
         Command::Scanners(binary) => scanners::all(&binary),
         Command::Watchers(binary) => watchers::told(&binary),
         Command::Flood(args) => flood::flood(&args),
@@ -165,9 +169,10 @@ fn everything(binary: &Binary) -> anyhow::Result<bool> {
     let kills = kill::rounds(binary, 20)?;
     let torture = torture::all(binary)?;
     let linphone = linphone::calls(binary)?;
+    let kamailio = kamailio::both_sides(binary)?;
     let scanners = scanners::all(binary)?;
     let watchers = watchers::told(binary)?;
     let flooded = flood::flood(&flood::FloodArgs::smoke(binary))?;
-    let clients = phones && transports && browsers && linphone && watchers;
+    let clients = phones && transports && browsers && linphone && watchers && kamailio;
     Ok(scenarios && clients && kills && torture && scanners && flooded)
 }
