@@ -1,11 +1,7 @@
 # Two commands do everything: `make run` shows a door call, `make test` runs all that CI runs.
 CARGO ?= cargo
 BUILD_NEEDS = cc=gcc make=make cmake=cmake
-<<<<<<< HEAD
-TEST_NEEDS  = tshark=tshark sipp=sip-tester baresip=baresip-core python3=python3
-=======
-TEST_NEEDS  = sipp=sip-tester baresip=baresip-core kamailio=kamailio python3=python3
->>>>>>> cbc7cae (sipp-tests: kamailio as trunk behind the server and as edge proxy in front of it; README, ARCHITECTURE: location, trunks, proxy mode)
+TEST_NEEDS  = tshark=tshark sipp=sip-tester baresip=baresip-core kamailio=kamailio python3=python3
 
 .PHONY: help run serve test house lint doc deny unit e2e load bench fuzz-smoke
 
