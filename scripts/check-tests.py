@@ -3,7 +3,7 @@
 
     check-tests.py [LIST]        LIST: what `cargo nextest list --workspace -T oneline` printed; without it, files alone are read
 
-A name is `path/file.rs::test`, `path/file.rs` (has a test), `folder/` (has a file with one), `sipp-tests SUBCOMMAND`,
+A name is `path/file.rs::test`, `path/file.rs` (has a test), `folder/` (has a file with one; a client's folder has any file), `sipp-tests SUBCOMMAND`,
 `sipp-tests/scenarios/NAME` (NAME may end in *), or in the README a bare file name in the folder of the name before it."""
 import glob
 import os
@@ -58,7 +58,7 @@ def check(name, where, base=""):
         return os.path.dirname(path.rstrip("/"))
     if os.path.isdir(path):
         files = glob.glob(os.path.join(path, "**/*"), recursive=True)
-        if not any(file.endswith((".mjs", ".py", ".html")) or file.endswith(".rs") and tests(file) for file in files):
+        if not any(file.startswith("sipp-tests/clients/") and os.path.isfile(file) or file.endswith(".rs") and tests(file) for file in files):
             faults.append(f"{where}: no test in {name}")
         return path.rstrip("/")
     names = tests(path)
