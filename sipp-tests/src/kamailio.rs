@@ -24,19 +24,17 @@ pub fn both_sides(binary: &Binary) -> Result<bool> {
         println!("skip  kamailio: it is not installed (Debian package kamailio)");
         return Ok(true);
     }
-    let mut good = true;
-    let sides: [(&str, fn(&Binary) -> Result<&'static str>); 2] =
-        [("as trunk", provider), ("as edge proxy", edge)];
-    for (name, play) in sides {
-        match play(binary) {
-            Ok(report) => println!("ok    kamailio {name}: {report}"),
-            Err(error) => {
-                println!("FAIL  kamailio {name}: {error:#}");
-                good = false;
-            }
-        }
+    let trunk = told("as trunk", provider(binary));
+    let edge = told("as edge proxy", edge(binary));
+    Ok(trunk && edge)
+}
+
+fn told(name: &str, outcome: Result<&'static str>) -> bool {
+    match &outcome {
+        Ok(report) => println!("ok    kamailio {name}: {report}"),
+        Err(error) => println!("FAIL  kamailio {name}: {error:#}"),
     }
-    Ok(good)
+    outcome.is_ok()
 }
 
 /// A number rings through kamailio, which asks for credentials, to a telephone behind it.
