@@ -24,13 +24,13 @@ pub fn both_sides(binary: &Binary) -> Result<bool> {
         println!("skip  kamailio: it is not installed (Debian package kamailio)");
         return Ok(true);
     }
-    let trunk = told("as trunk", provider(binary));
-    let edge = told("as edge proxy", edge(binary));
+    let trunk = told("as trunk", &provider(binary));
+    let edge = told("as edge proxy", &edge(binary));
     Ok(trunk && edge)
 }
 
-fn told(name: &str, outcome: Result<&'static str>) -> bool {
-    match &outcome {
+fn told(name: &str, outcome: &Result<&'static str>) -> bool {
+    match outcome {
         Ok(report) => println!("ok    kamailio {name}: {report}"),
         Err(error) => println!("FAIL  kamailio {name}: {error:#}"),
     }
