@@ -28,6 +28,7 @@ impl Bench {
         }
     }
 
+    #[allow(clippy::unwrap_used, reason = "a fixture")]
     fn publish(&mut self, resource: &'static str, lines: &str, body: &str) -> Published {
         self.serial += 1;
         let text = format!(
