@@ -8,9 +8,9 @@
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | messages from signalling | [`QUEUE`] | dropped and counted (`trace_dropped`) |
-//! | a listener's lines | [`LINES`] | dropped; the listener is told how many it lost |
-//! | listeners | [`LISTENERS`] | refused (503) |
+//! | messages from signalling | `QUEUE` | dropped and counted (`trace_dropped`) |
+//! | a listener's lines | `LINES` | dropped; the listener is told how many it lost |
+//! | listeners | `LISTENERS` | refused (503) |
 
 mod export;
 mod filter;
