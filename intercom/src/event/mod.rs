@@ -3,10 +3,10 @@
 //!
 //! | package | RFC | file |
 //! |---|---|---|
-//! | `dialog` | 4235 | [`dialog_info`] |
-//! | `reg` | 3680 | [`reg_info`] |
-//! | `message-summary` | 3842 | [`message_summary`] |
-//! | `presence` | 3856, 3863 | [`pidf`] |
+//! | `dialog` | 4235 | `dialog_info` |
+//! | `reg` | 3680 | `reg_info` |
+//! | `message-summary` | 3842 | `message_summary` |
+//! | `presence` | 3856, 3863 | `pidf` |
 
 pub(crate) mod dialog_info;
 pub(crate) mod message_summary;
