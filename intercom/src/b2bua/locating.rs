@@ -49,8 +49,7 @@ impl B2bua {
                 Some(Owner::Call(number)) => {
                     self.run(now, number, CallInput::Located { id, candidates });
                 }
-                Some(Owner::Proxy) => self.proxy_located(now, id, &candidates),
-                Some(Owner::Station | Owner::Notify | Owner::Qualify) | None => {}
+                Some(Owner::Station | Owner::Proxy | Owner::Notify | Owner::Qualify) | None => {}
             },
         }
     }

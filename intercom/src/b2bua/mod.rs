@@ -498,6 +498,7 @@ impl B2bua {
         for number in cut {
             self.run(now, number, CallInput::End(EndReason::Revoked));
         }
+        self.cut_proxied(now);
         let ringing: Vec<u64> = self.ringing.iter().copied().collect();
         for number in ringing {
             self.run(now, number, CallInput::Reloaded);

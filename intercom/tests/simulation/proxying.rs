@@ -142,14 +142,22 @@ fn an_action_header_never_passes() {
     building.until("answered", 5 * SECOND, |b| b.find("anna-app").is_up());
     building.act("anna-app", |ua, now| {
         ua.within(now, Method::Info, |request| {
-            let action = HeaderName::from_token("Action");
-            request.headers.push((action, "buzz".to_owned()));
+            for name in ["Action", "Action-Auth", "Action-Result"] {
+                let name = HeaderName::from_token(name);
+                request.headers.push((name, "buzz".to_owned()));
+            }
         });
     });
     building.run(SECOND);
     let info = seen(&building, "petr-phone", &Method::Info);
     assert_eq!(info.len(), 1);
-    assert!(info[0].header(&HeaderName::from_token("Action")).is_none());
+    let passed = info[0].all_headers();
+    assert_eq!(
+        passed
+            .filter(|(name, _)| name.starts_with("Action"))
+            .count(),
+        0
+    );
     assert_eq!(building.b2bua.intents(), 0);
     building.act("anna-app", |ua, now| ua.hang_up(now));
     building.check_quiet();
@@ -279,6 +287,97 @@ fn a_dialog_set_up_before_a_restart_goes_on_by_its_token_alone() {
     building.act("anna-app", |ua, now| ua.call(now, "petr-phone", true, &[]));
     building.until("answered", 5 * SECOND, |b| b.find("anna-app").is_up());
     building.restart();
+    building.register_all();
+    building.act("anna-app", |ua, now| ua.hang_up(now));
+    building.run(SECOND);
+    assert!(!building.find("petr-phone").is_up(), "the BYE has passed");
+}
+
+#[test]
+fn a_token_reaches_nobody_but_a_phone_of_the_house() {
+    let mut building = house(11);
+    building.ua("petr-phone").policy = Policy::Answer(SECOND);
+    building.act("anna-app", |ua, now| ua.call(now, "petr-phone", true, &[]));
+    building.until("answered", 5 * SECOND, |b| b.find("anna-app").is_up());
+    // The dialog is forgotten, the token still good.
+    building.restart();
+    building.register_all();
+    let door = format!("sip:lobby@{}", building.find("lobby").addr);
+    for target in [
+        door.as_str(),
+        "sip:x@192.0.2.9:5060",
+        "sip:x@elsewhere.example",
+    ] {
+        for method in [Method::Info, Method::Message, Method::Invite] {
+            building.act("anna-app", |ua, now| {
+                ua.within(now, method.clone(), |request| {
+                    request.uri = target.to_owned();
+                });
+            });
+            building.run(SECOND);
+            let last = building.find("anna-app").answers.last().cloned();
+            assert_eq!(last, Some((method.as_str().to_owned(), 480)), "{target}");
+        }
+    }
+    for method in [Method::Info, Method::Message, Method::Invite] {
+        assert_eq!(count(&building, "lobby", &method), 0);
+    }
+    assert!(building.violations.is_empty(), "{:?}", building.violations);
+}
+
+#[test]
+fn an_ack_leaves_the_credentials_of_its_invite_here() {
+    let mut building = house(12);
+    building.ua("petr-phone").policy = Policy::Answer(SECOND);
+    building.act("anna-app", |ua, now| ua.call(now, "petr-phone", true, &[]));
+    building.until("answered", 5 * SECOND, |b| b.find("anna-app").is_up());
+    building.run(SECOND);
+    let invite = seen(&building, "petr-phone", &Method::Invite)[0].clone();
+    let route = invite.header(&HeaderName::RecordRoute).unwrap().to_owned();
+    let (from, call) = (invite.header(&HeaderName::From).unwrap(), invite.call_id());
+    let (addr, acks) = (
+        building.find("anna-app").addr,
+        building.find("petr-phone").acks,
+    );
+    let text = format!(
+        "ACK {} SIP/2.0\r\nVia: SIP/2.0/UDP {addr};branch=z9hG4bKagain\r\nRoute: {route}\r\nFrom: {from}\r\n\
+         To: <sip:petr-phone@elm.example>;tag=x\r\nCall-ID: {call}\r\nCSeq: 2 ACK\r\nMax-Forwards: 70\r\n\
+         Authorization: Digest username=\"anna-app\", response=\"00\"\r\nContent-Length: 0\r\n\r\n",
+        invite.uri()
+    );
+    building.inject(addr, text);
+    building.run(SECOND);
+    assert_eq!(building.find("petr-phone").acks, acks + 1, "it has passed");
+    assert!(building.violations.is_empty(), "{:?}", building.violations);
+}
+
+#[test]
+fn who_is_revoked_leaves_what_passes_through() {
+    // While it rings: cancelled, with a record.
+    let mut building = house(13);
+    building.act("anna-app", |ua, now| ua.call(now, "petr-phone", true, &[]));
+    building.until("rings", SECOND, |b| {
+        b.find("anna-app").provisionals.contains(&180)
+    });
+    building.revoke("petr-phone");
+    building.run(SECOND);
+    assert_eq!(building.find("anna-app").finals, [487]);
+    let ends: Vec<_> = building.cdrs.iter().map(|cdr| cdr.end).collect();
+    assert_eq!(ends, [EndReason::Revoked]);
+    // While it talks: nothing but the end passes.
+    let mut building = house(14);
+    building.ua("petr-phone").policy = Policy::Answer(SECOND);
+    building.act("anna-app", |ua, now| ua.call(now, "petr-phone", true, &[]));
+    building.until("answered", 5 * SECOND, |b| b.find("anna-app").is_up());
+    building.revoke("anna-app");
+    building.run(SECOND);
+    let ends: Vec<_> = building.cdrs.iter().map(|cdr| cdr.end).collect();
+    assert_eq!(ends, [EndReason::Revoked]);
+    building.act("anna-app", |ua, now| ua.within(now, Method::Info, |_| {}));
+    building.run(SECOND);
+    let last = building.find("anna-app").answers.last().cloned();
+    assert_eq!(last, Some(("INFO".to_owned(), 403)));
+    assert_eq!(count(&building, "petr-phone", &Method::Info), 0);
     building.act("anna-app", |ua, now| ua.hang_up(now));
     building.run(SECOND);
     assert!(!building.find("petr-phone").is_up(), "the BYE has passed");

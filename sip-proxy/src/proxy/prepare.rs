@@ -16,7 +16,8 @@ const MAX_OWN_ROUTES: usize = 4;
 pub struct Prepared {
     /// Where it goes.
     pub next: Next,
-    pub(super) uri: Option<String>,
+    /// The Request-URI meant, where a strict router before us moved it to the end of the Route (16.4).
+    pub uri: Option<String>,
     /// Own Route values to take off the top.
     pub(super) pop_routes: usize,
     /// The Route values that stay, where the last one became the Request-URI.

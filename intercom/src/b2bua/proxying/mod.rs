@@ -14,7 +14,6 @@ mod within;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sip_proxy::locate::{Candidate, LookupId};
 use sip_proxy::proxy::{self, Prepared, Proxy, ProxyConfig};
 use sip_proxy::{
     ClientTx, ConnectionId, FailCause, Flow, HeaderName, Input, Message, ServerTx, Splice,
@@ -24,14 +23,12 @@ use super::B2bua;
 use crate::Now;
 use crate::buzz;
 use crate::config::Config;
-use crate::transactions::{Owner, Serials};
+use crate::transactions::Owner;
 pub(super) use outset::Outset;
 use record::Record;
 
 /// Dialogs whose flows are remembered. Overflow rule: a further call is bridged instead, a further SUBSCRIBE gets 503.
 const DIALOGS: usize = 20_000;
-/// Requests that wait for the address of their next hop; one more gets 503.
-const WAITING: usize = 256;
 /// A subscription is forgotten when nothing was said in it for so long.
 const SUBSCRIPTION: Duration = Duration::from_secs(7_200);
 /// What a dialog that is over may still need its flows for: 64·T1.
@@ -58,7 +55,7 @@ struct Dialog {
     until: Instant,
 }
 
-/// A request in a dialog whose next hop is being looked up.
+/// A request in a dialog, on its way to the other side.
 struct Waiting {
     /// `None`: an ACK.
     tx: Option<ServerTx>,
@@ -75,9 +72,6 @@ pub(super) struct Proxying {
     ends: BTreeSet<(Instant, String)>,
     /// INVITEs not yet answered. Bounded by the dialogs.
     invites: BTreeMap<ServerTx, String>,
-    /// Bounded by [`WAITING`].
-    waiting: BTreeMap<LookupId, Waiting>,
-    lookups: Serials,
 }
 
 impl Proxying {
@@ -114,8 +108,6 @@ impl Proxying {
             dialogs: BTreeMap::new(),
             ends: BTreeSet::new(),
             invites: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            lookups: Serials::new(Owner::Proxy),
         }
     }
 
@@ -206,28 +198,17 @@ impl B2bua {
         }
     }
 
-    /// The next hop of a request in a dialog is known.
-    pub(super) fn proxy_located(&mut self, now: Now, id: LookupId, candidates: &[Candidate]) {
-        let Some(waiting) = self.proxying.waiting.remove(&id) else {
-            return;
-        };
-        let flow = candidates.first().and_then(|candidate| {
-            let name = candidate
-                .transport
-                .is_secure()
-                .then_some(candidate.name.as_str());
-            self.site
-                .flow_to(candidate.transport, candidate.address, name)
-        });
-        self.pass_within(now, waiting, flow);
-    }
-
     /// What passes on: the received request without what is for us alone, and with the identity we have proved.
     fn edited(&self, message: &Message, identity: Option<&str>) -> Option<Message> {
         let mut splice = Splice::new(message);
+        let actions: BTreeSet<&str> = message
+            .all_headers()
+            .filter_map(|(name, _)| buzz::is_action_header(name).then_some(name))
+            .collect();
+        for name in actions {
+            splice = splice.remove(&HeaderName::Other(name.into()));
+        }
         for name in [
-            HeaderName::Other(buzz::ACTION.into()),
-            HeaderName::Other(buzz::ACTION_RESULT.into()),
             HeaderName::Authorization,
             HeaderName::ProxyAuthorization,
             HeaderName::PAssertedIdentity,

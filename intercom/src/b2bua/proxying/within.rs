@@ -1,10 +1,9 @@
 //! Requests in dialogs that pass through. A signed token in the Route, which only this proxy can make, lets them pass.
 
-use sip_proxy::locate::{self, Destination};
 use sip_proxy::proxy::{self, Next};
-use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx, Transport, Uri};
+use sip_proxy::{Flow, HeaderName, Message, Method, OutgoingResponse, ServerTx, Uri};
 
-use super::{B2bua, LINGER, SUBSCRIPTION, WAITING, Waiting};
+use super::{B2bua, LINGER, SUBSCRIPTION, Waiting};
 use crate::Now;
 use crate::cdr::EndReason;
 
@@ -26,12 +25,18 @@ impl B2bua {
             }
             Err(_) => return false,
         };
-        let Next::Hop(hop) = prepared.next.clone() else {
+        if !matches!(prepared.next, Next::Hop(_)) {
             return false;
+        }
+        // The token outlives a right: who was revoked may still hang up and nothing else.
+        if *message.method() != Method::Bye && self.is_revoked(message.call_id()) {
+            self.answer(tx, OutgoingResponse::new(403));
+            return true;
+        }
+        let Some(message) = self.edited(message, None) else {
+            self.answer(tx, OutgoingResponse::new(400));
+            return true;
         };
-        let message = self
-            .edited(message, None)
-            .unwrap_or_else(|| message.clone());
         self.within_heard(now, &message, flow);
         let waiting = Waiting {
             tx: Some(tx),
@@ -39,32 +44,36 @@ impl B2bua {
             flow,
             prepared,
         };
-        self.send_within(now, waiting, &hop);
+        self.send_within(now, waiting);
         true
     }
 
-    /// An ACK to a 2xx that passed through; `false` when it is none.
+    /// An ACK to a 2xx that passed through; `false` when it is none. It bears the credentials of its INVITE (RFC 3261
+    /// §13.2.2.4), which are for us alone.
     pub(in super::super) fn proxy_ack(&mut self, now: Now, message: &Message, flow: Flow) -> bool {
         let Ok(prepared) = self.proxying.core.prepare(message) else {
             return false;
         };
-        let Next::Hop(hop) = prepared.next.clone() else {
+        if !matches!(prepared.next, Next::Hop(_)) {
             return false;
+        }
+        let Some(message) = self.edited(message, None) else {
+            return true;
         };
         let waiting = Waiting {
             tx: None,
-            message: message.clone(),
+            message,
             flow,
             prepared,
         };
-        self.send_within(now, waiting, &hop);
+        self.send_within(now, waiting);
         true
     }
 
-    /// On to the other side's flow; without one (it reconnected, or we restarted) where it is registered now, or where
-    /// the next hop is found.
-    fn send_within(&mut self, now: Now, waiting: Waiting, hop: &str) {
-        let known = self
+    /// On to the other side's flow; without one (it reconnected, or we restarted) where it is registered now, and
+    /// nowhere else: a token tells that its bearer was once in a dialog, not whom it may reach.
+    fn send_within(&mut self, now: Now, waiting: Waiting) {
+        let side = self
             .proxying
             .dialogs
             .get(waiting.message.call_id())
@@ -76,35 +85,81 @@ impl B2bua {
                 };
                 (side.flow, side.device.clone())
             });
-        if let Some((flow, device)) = known {
-            let flow = flow.or_else(|| {
+        let flow = match side {
+            Some((flow, device)) => flow.or_else(|| {
                 let targets = self.site.targets(&device, now.mono);
                 targets.first().map(|target| target.flow)
-            });
-            if flow.is_some() {
-                return self.pass_within(now, waiting, flow);
-            }
-        }
-        let destination = Uri::parse(hop)
-            .ok()
-            .and_then(|uri| Destination::of(&uri).ok());
-        let Some(destination) = destination else {
-            return self.pass_within(now, waiting, None);
+            }),
+            None => self.registered_peer(&waiting),
         };
-        if let Some((transport, address)) = destination.address(Transport::Udp) {
-            let name = transport.is_secure().then(|| destination.name());
-            let flow = self.site.flow_to(transport, address, name.as_deref());
-            return self.pass_within(now, waiting, flow);
-        }
-        if self.proxying.waiting.len() >= WAITING {
-            return self.pass_within(now, waiting, None);
-        }
-        let id = locate::LookupId(self.proxying.lookups.next().0);
-        self.proxying.waiting.insert(id, waiting);
-        self.site.locate(now, id, destination);
+        self.pass_within(now, waiting, flow);
     }
 
-    pub(super) fn pass_within(&mut self, now: Now, waiting: Waiting, flow: Option<Flow>) {
+    /// The way to the phone that a request names in a dialog we no longer hold: it must be one of the house, no door,
+    /// and so must the sender.
+    fn registered_peer(&self, waiting: &Waiting) -> Option<Flow> {
+        let uri = waiting.prepared.uri.as_deref();
+        let uri = uri.unwrap_or_else(|| waiting.message.uri());
+        let named = Uri::parse(uri).ok()?;
+        let (mut sender, mut way) = (false, None);
+        for (aor, binding) in self.site.location.iter() {
+            let source = waiting.flow.remote.ip();
+            let speaks = binding.source == source;
+            let is_named = way.is_none()
+                && Uri::parse(&binding.contact).is_ok_and(|contact| same_place(&contact, &named));
+            if !speaks && !is_named {
+                continue;
+            }
+            let party = self.site.party(super::super::gruu::user_of(aor));
+            if party.is_none_or(|party| party.door.is_some()) {
+                continue;
+            }
+            sender |= speaks;
+            if is_named {
+                way = Some(binding.way());
+            }
+        }
+        way.filter(|_| sender)
+    }
+
+    /// Whether a side of a dialog has lost its account.
+    fn is_revoked(&self, call_id: &str) -> bool {
+        let gone = |device: &str| {
+            let user = self.site.accounts.user_of(device);
+            user.is_none_or(|user| self.site.party(user).is_none())
+        };
+        self.proxying
+            .dialogs
+            .get(call_id)
+            .is_some_and(|dialog| gone(&dialog.caller.device) || gone(&dialog.callee.device))
+    }
+
+    /// Who is revoked leaves the calls that pass through: what rings is cancelled, what is talked ends for us, and
+    /// nothing but BYE passes any more. The media is direct, so the phones themselves hang up.
+    pub(in super::super) fn cut_proxied(&mut self, now: Now) {
+        let cut: Vec<String> = self
+            .proxying
+            .dialogs
+            .keys()
+            .filter(|call_id| self.is_revoked(call_id))
+            .cloned()
+            .collect();
+        for call_id in cut {
+            let ringing: Vec<ServerTx> = self
+                .proxying
+                .invites
+                .iter()
+                .filter(|(_, held)| **held == call_id)
+                .map(|(tx, _)| *tx)
+                .collect();
+            self.proxied_call_over(now, &call_id, EndReason::Revoked, 403);
+            for tx in ringing {
+                self.proxy(now, proxy::Input::Cancelled { tx });
+            }
+        }
+    }
+
+    fn pass_within(&mut self, now: Now, waiting: Waiting, flow: Option<Flow>) {
         let Waiting {
             tx,
             message,
@@ -182,6 +237,13 @@ impl B2bua {
             _ => {}
         }
     }
+}
+
+/// Whether two URIs lead to the same user at the same host and port (RFC 3261 §19.1.4, parameters apart).
+fn same_place(contact: &Uri, named: &Uri) -> bool {
+    contact.user_unescaped() == named.user_unescaped()
+        && contact.host_str().eq_ignore_ascii_case(named.host_str())
+        && contact.port() == named.port()
 }
 
 /// Whether a NOTIFY is the last of its subscription (RFC 6665 §4.1.3).

@@ -429,6 +429,10 @@ impl Building {
                         .push(format!("sent to a stranger {}", flow.remote));
                     return;
                 };
+                if bytes.starts_with(b"ACK ") && has_credentials(&bytes) {
+                    self.violations
+                        .push("somebody's credentials were passed on".to_owned());
+                }
                 if has_action(&bytes) && bytes.starts_with(b"INVITE") && !is_our_own(&bytes) {
                     self.violations
                         .push("an Action header was passed on".to_owned());
@@ -852,6 +856,10 @@ fn has_action(bytes: &[u8]) -> bool {
     String::from_utf8_lossy(bytes)
         .lines()
         .any(|line| line.to_ascii_lowercase().starts_with("action"))
+}
+
+fn has_credentials(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).contains("\r\nAuthorization:")
 }
 
 /// Told to a station by us, not bridged from anybody.
