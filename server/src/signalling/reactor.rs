@@ -24,8 +24,8 @@ use crate::transport::stream::{Arrival, Streams};
 use crate::transport::token::{self, Source};
 use crate::transport::udp::{BATCH, BoundUdp, UdpListener};
 
-/// Readiness events taken per wake-up.
-const EVENTS: usize = 256;
+/// Readiness events taken per wake-up: timers and letters wait no longer than these take.
+const EVENTS: usize = 64;
 /// Batches of datagrams read from one listener per wake-up, so that a flood on UDP leaves streams their turn.
 const UDP_BATCHES: usize = 8;
 /// Letters taken from one mailbox per wake-up.

@@ -43,6 +43,9 @@ pub(super) enum Fault {
     GoodBye,
 }
 
+/// What an entry of the write queue costs besides its octets.
+const ENTRY: usize = 64;
+
 pub(super) struct Connection {
     pub(super) link: Link,
     pub(super) flow: Flow,
@@ -64,6 +67,9 @@ pub(super) struct Connection {
     pub(super) unfinished: Option<Instant>,
     pub(super) since: Instant,
     last: Instant,
+    /// When what waits to be written last grew shorter, or began to wait. A peer that talks and never reads must not
+    /// keep its connection.
+    moved: Instant,
     /// It is over: what comes is not read any more, what waits goes out, until then.
     pub(super) ending: Option<Instant>,
     /// Signalling knows; nothing more may be sent.
@@ -96,6 +102,7 @@ impl Connection {
             unfinished: None,
             since: now,
             last: now,
+            moved: now,
             ending: None,
             told: false,
         }
@@ -110,13 +117,21 @@ impl Connection {
     }
 
     /// Puts octets behind what waits; `false` above the limit.
-    pub(super) fn queue(&mut self, octets: Bytes, limit: usize) -> bool {
+    pub(super) fn queue(&mut self, octets: Bytes, limit: usize, now: Instant) -> bool {
         if self.queued + octets.len() > limit {
             return false;
+        }
+        if self.outgoing.is_empty() {
+            self.moved = now;
         }
         self.queued += octets.len();
         self.outgoing.push_back(octets);
         true
+    }
+
+    /// Whether more waits than may: small answers weigh what they cost us.
+    pub(super) fn is_overfull(&self, limit: usize) -> bool {
+        self.queued + ENTRY * self.outgoing.len() > limit
     }
 
     /// Whether anything waits to be written.
@@ -132,7 +147,7 @@ impl Connection {
     /// Writes as much as the kernel takes. `false` when the connection is broken.
     pub(super) fn flush(&mut self, now: Instant) -> bool {
         loop {
-            match self.link.push() {
+            match self.link.push(|| self.moved = now) {
                 Ok(true) => {}
                 Ok(false) => return true,
                 Err(_) => return false,
@@ -147,6 +162,7 @@ impl Connection {
             match self.link.write(rest) {
                 Ok(count) => {
                     self.last = now;
+                    self.moved = now;
                     self.written += count;
                     self.queued = self.queued.saturating_sub(count);
                     if self.written >= first.len() {
@@ -188,15 +204,20 @@ impl Connection {
             queued,
             ending,
             last,
+            moved,
             ..
         } = self;
-        let mut fault = None;
+        let (mut fault, mut done) = (None, false);
         let mut reply = |octets: Bytes| {
+            if outgoing.is_empty() {
+                *moved = now;
+            }
             *queued += octets.len();
             outgoing.push_back(octets);
         };
         let mut whole = |bytes: Bytes| {
             *heard = true;
+            done = true;
             message(*flow, bytes);
         };
         let progress = link.read(buffer, |octets| {
@@ -211,7 +232,9 @@ impl Connection {
             Speech::Upgrade(..) => false,
             Speech::WebSocket(reader) => reader.pending() > 0,
         };
-        self.unfinished = pending.then(|| self.unfinished.unwrap_or(now));
+        // Whoever sends message after message is never slow with the one that happens to be cut.
+        let begun = self.unfinished.filter(|_| !done);
+        self.unfinished = pending.then(|| begun.unwrap_or(now));
         Ok((progress, fault))
     }
 
@@ -227,7 +250,7 @@ impl Connection {
             || (self.connecting && for_long(self.since, limits.connect))
             || (!self.ready && for_long(self.since, limits.handshake))
             || (self.accepted && !self.heard && for_long(self.since, limits.first_message))
-            || (!self.outgoing.is_empty() && for_long(self.last, limits.unfinished))
+            || (!self.outgoing.is_empty() && for_long(self.moved, limits.unfinished))
             || self
                 .unfinished
                 .is_some_and(|since| for_long(since, limits.unfinished))
@@ -237,7 +260,7 @@ impl Connection {
 
 impl Speech {
     /// Reads octets. What is to be answered at once, below SIP, goes to `reply`: at most as much as came.
-    fn hear(
+    pub(super) fn hear(
         &mut self,
         octets: &[u8],
         limits: &StreamLimits,
@@ -277,24 +300,27 @@ impl Speech {
             },
             Self::WebSocket(reader) => {
                 reader.push(octets);
-                loop {
+                // RFC 6455 §5.5.3: of several pings the newest alone need be answered.
+                let mut ping = None;
+                let (close, outcome) = loop {
                     match reader.next() {
                         Ok(Some(Event::Message(bytes))) => whole(bytes),
-                        Ok(Some(Event::Ping(payload))) => {
-                            reply(websocket::frame(Opcode::Pong, &payload, None));
-                        }
+                        Ok(Some(Event::Ping(payload))) => ping = Some(payload),
                         Ok(Some(Event::Pong)) => {}
                         Ok(Some(Event::Close(status))) => {
-                            reply(websocket::close(status.unwrap_or(1000)));
-                            return Err(Fault::GoodBye);
+                            break (Some(status.unwrap_or(1000)), Err(Fault::GoodBye));
                         }
-                        Ok(None) => return Ok(()),
-                        Err(error) => {
-                            reply(websocket::close(error.status()));
-                            return Err(Fault::Frames);
-                        }
+                        Ok(None) => break (None, Ok(())),
+                        Err(error) => break (Some(error.status()), Err(Fault::Frames)),
                     }
+                };
+                if let Some(payload) = ping {
+                    reply(websocket::frame(Opcode::Pong, &payload, None));
                 }
+                if let Some(status) = close {
+                    reply(websocket::close(status));
+                }
+                outcome
             }
         }
     }

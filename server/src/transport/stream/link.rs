@@ -122,14 +122,14 @@ impl Link {
         }
     }
 
-    /// Hands the socket what TLS has to say; true when nothing is left.
-    pub(super) fn push(&mut self) -> std::io::Result<bool> {
+    /// Hands the socket what TLS has to say; true when nothing is left. `moved` is called when some of it went.
+    pub(super) fn push(&mut self, mut moved: impl FnMut()) -> std::io::Result<bool> {
         let Some(tls) = &mut self.tls else {
             return Ok(true);
         };
         while tls.wants_write() {
             match tls.write_tls(&mut self.socket) {
-                Ok(_) => {}
+                Ok(_) => moved(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -41,7 +41,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Connections accepted from one listener per turn, so that a flood cannot keep the loop from the phones.
 const ACCEPTS_PER_TURN: usize = 64;
-const READ_BUFFER: usize = 64 * 1024;
+/// Octets taken from one connection per turn: with [`ACCEPTS_PER_TURN`] what a turn may take.
+const READ_BUFFER: usize = 16 * 1024;
 
 /// What happened on a connection, for signalling.
 #[derive(Debug)]
@@ -357,7 +358,7 @@ impl Streams {
             return false;
         }
         let octets = connection.frame(bytes);
-        if !connection.queue(octets, limit) {
+        if !connection.queue(octets, limit, now) {
             self.counters.of(flow.transport).write_overflow += 1;
             self.close(id);
             return false;
@@ -478,9 +479,21 @@ impl Streams {
         match fault {
             None if progress == Progress::Ended => self.close(id),
             None => {
-                self.flush(epoll, id, now);
+                if self.flush(epoll, id, now) {
+                    self.judge_queue(id);
+                }
             }
             Some(fault) => self.end(epoll, id, fault, now),
+        }
+    }
+
+    /// Answers below SIP are queued as they come: whoever asks for them and does not read them is closed here.
+    fn judge_queue(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get(&id)
+            && connection.is_overfull(self.limits.write_queue)
+        {
+            self.counters.of(connection.flow.transport).write_overflow += 1;
+            self.close(id);
         }
     }
 

@@ -70,6 +70,47 @@ impl Bench {
         stream
     }
 
+    /// Serves the events of one wake-up.
+    fn turn(&mut self) {
+        let mut turned = false;
+        self.turn_until(|_| std::mem::replace(&mut turned, true).then_some(()));
+    }
+
+    /// Sends to a peer that reads nothing until something waits in the write queue.
+    fn fill(&mut self, peer: &TcpStream) {
+        let flow = Flow {
+            transport: Transport::Tcp,
+            local: self.address,
+            remote: peer.local_addr().unwrap(),
+            connection: None,
+        };
+        let chunk = Bytes::from(vec![b'x'; 16 * 1024]);
+        // Buffers of a fixed size: the kernel does not grow them while nobody reads.
+        let _ = SockRef::from(peer).set_recv_buffer_size(4_096);
+        for connection in self.tcp.connections.values() {
+            let _ = SockRef::from(&connection.link.socket).set_send_buffer_size(4_096);
+        }
+        loop {
+            while self.tcp.connections.values().all(Connection::is_drained) {
+                let sent = self.tcp.send(&self.epoll, flow, chunk.clone(), self.now);
+                assert!(sent);
+            }
+            let mut events = [EpollEvent::empty(); 16];
+            let ready = self
+                .epoll
+                .wait(&mut events, EpollTimeout::from(200_u16))
+                .unwrap();
+            if ready == 0 {
+                return;
+            }
+            for event in &events[..ready] {
+                if let Some(token::Source::Connection(id)) = token::source(event.data()) {
+                    self.tcp.ready(&self.epoll, id, event.events(), self.now);
+                }
+            }
+        }
+    }
+
     fn sweep_after(&mut self, time: Duration) {
         self.now += time;
         self.tcp.sweep(&self.epoll, self.now);
@@ -230,6 +271,71 @@ fn a_peer_that_reads_nothing_loses_its_connection_and_no_other() {
             .tcp
             .send(&bench.epoll, to(&other, bench.address), chunk, bench.now)
     );
+}
+
+#[test]
+fn answers_below_sip_that_are_never_read_close_the_connection() {
+    let mut bench = Bench::new(StreamLimits {
+        write_queue: 64 * 1024,
+        ..StreamLimits::default()
+    });
+    let mut peer = bench.connect();
+    bench.fill(&peer);
+    for _ in 0..1_100 {
+        peer.write_all(b"\r\n\r\n").unwrap();
+        bench.turn();
+        if bench.tcp.live() == 0 {
+            break;
+        }
+    }
+    assert_eq!(bench.tcp.live(), 0);
+    assert_eq!(bench.tcp.counters.of(Transport::Tcp).write_overflow, 1);
+}
+
+#[test]
+fn a_peer_that_talks_and_never_reads_is_closed() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut peer = bench.connect();
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    bench.turn_until(message);
+    bench.fill(&peer);
+    bench.now += StreamLimits::default().unfinished;
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    bench.turn_until(message);
+    bench.sweep_after(Duration::ZERO);
+    assert_eq!(bench.tcp.live(), 0);
+}
+
+#[test]
+fn a_peer_whose_messages_run_into_each_other_is_not_slow() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let mut peer = bench.connect();
+    let (begin, rest) = OPTIONS.split_at(40);
+    peer.write_all(format!("{OPTIONS}{begin}").as_bytes())
+        .unwrap();
+    bench.turn_until(message);
+    for _ in 0..3 {
+        bench.sweep_after(StreamLimits::default().unfinished - SWEEP);
+        peer.write_all(format!("{rest}{begin}").as_bytes()).unwrap();
+        bench.turn_until(message);
+    }
+    assert_eq!(bench.tcp.live(), 1);
+}
+
+#[test]
+fn of_the_pings_of_one_read_the_newest_is_answered() {
+    use sip_proxy::websocket::{Opcode, Reader, Role, frame};
+    let mut speech = Speech::WebSocket(Reader::new(Role::Server, 65_536));
+    let pings: Vec<u8> = (0..100)
+        .flat_map(|n| frame(Opcode::Ping, &[n], Some([1, 2, 3, 4])))
+        .collect();
+    let mut answers = Vec::new();
+    let limits = StreamLimits::default();
+    let heard = speech.hear(&pings, &limits, &mut |_| {}, &mut |answer| {
+        answers.push(answer);
+    });
+    assert!(heard.is_ok());
+    assert_eq!(answers, [frame(Opcode::Pong, &[99], None)]);
 }
 
 #[test]
