@@ -116,7 +116,14 @@ impl Framer {
             Some(needed) if self.buffer.len() >= needed => {
                 self.needed = None;
                 self.searched = 0;
-                Ok(Some(Frame::Message(self.buffer.split_to(needed).freeze())))
+                // Copied: a slice would keep the whole buffer for as long as somebody keeps the message.
+                let message = Bytes::copy_from_slice(self.buffer.get(..needed).unwrap_or(&[]));
+                self.buffer.advance(needed);
+                if self.buffer.is_empty() {
+                    // A silent connection holds no buffer.
+                    self.buffer = BytesMut::new();
+                }
+                Ok(Some(Frame::Message(message)))
             }
             _ => Ok(None),
         }
@@ -232,6 +239,16 @@ mod tests {
             Ok(Some(Frame::Message(Bytes::from_static(BYE))))
         );
         assert_eq!(framer.next(), Ok(None));
+    }
+
+    #[test]
+    fn a_message_does_not_hold_what_came_with_it() {
+        let mut framer = framer();
+        framer.push(&[INFO, BYE].concat());
+        let Ok(Some(Frame::Message(message))) = framer.next() else {
+            panic!("no message");
+        };
+        assert!(message.try_into_mut().is_ok(), "it shares the buffer");
     }
 
     #[test]

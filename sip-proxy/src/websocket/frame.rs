@@ -191,6 +191,10 @@ impl Reader {
             }
             self.buffer.advance(header.size);
             let mut payload = self.buffer.split_to(header.length);
+            if self.buffer.is_empty() {
+                // A silent connection holds no buffer.
+                self.buffer = BytesMut::new();
+            }
             if let Some(mask) = header.mask {
                 for (octet, key) in payload.iter_mut().zip(mask.iter().cycle()) {
                     *octet ^= key;
@@ -282,7 +286,8 @@ impl Reader {
         if kind == Opcode::Text && std::str::from_utf8(&whole).is_err() {
             return Err(FrameError::NotUtf8);
         }
-        Ok(Some(whole.freeze()))
+        // Copied: a slice would keep the whole buffer for as long as somebody keeps the message.
+        Ok(Some(Bytes::copy_from_slice(&whole)))
     }
 }
 
@@ -403,6 +408,16 @@ mod tests {
         let ping = Event::Ping(Bytes::from_static(b"?"));
         assert_eq!(events, [ping, said("INVITE sip:a")]);
         assert_eq!(reader.pending(), 0);
+    }
+
+    #[test]
+    fn a_message_does_not_hold_what_came_with_it() {
+        let mut reader = Reader::new(Role::Server, 65_536);
+        reader.push(&[&frame(Opcode::Text, b"a", MASK)[..], &[0x81]].concat());
+        let Ok(Some(Event::Message(message))) = reader.next() else {
+            panic!("no message");
+        };
+        assert!(message.try_into_mut().is_ok(), "it shares the buffer");
     }
 
     #[test]
