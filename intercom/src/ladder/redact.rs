@@ -14,7 +14,7 @@ const NUMBER_DIGITS: usize = 7;
 const NUMBER_SHOWN: usize = 4;
 
 /// Headers (and compact forms) shown as they are: they hold what the protocol needs and nothing of people.
-const PLAIN: [&str; 63] = [
+const PLAIN: [&str; 62] = [
     "accept",
     "accept-encoding",
     "accept-language",
@@ -77,7 +77,6 @@ const PLAIN: [&str; 63] = [
     "suppress-if-match",
     "request-disposition",
     "d",
-    "feature-caps",
 ];
 
 /// Headers of addresses.
@@ -113,14 +112,14 @@ const SECRET_WORDS: [&str; 9] = [
     "auth", "token", "pass", "pin", "secret", "key", "cookie", "code", "identity",
 ];
 
+/// Parameters whose value lets anybody wake a phone (RFC 8599).
+const SECRET_PARAMETERS: [&str; 3] = ["pn-prid", "pn-param", "pn-purr"];
+
 /// The message as text.
 #[must_use]
 pub fn redacted(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .or_else(|| text.split_once("\n\n"))
-        .unwrap_or((&text, ""));
+    let (head, body) = parted(&text);
     let mut lines = unfolded(head).into_iter();
     let Some(start) = lines.next().as_deref().and_then(start_line) else {
         return format!("({} octets that are no SIP)", bytes.len());
@@ -144,6 +143,16 @@ pub fn redacted(bytes: &[u8]) -> String {
     out.push_str("\r\n");
     out.push_str(&body);
     out
+}
+
+/// Head and body, where the first empty line stands: lines may end in a bare LF, and the body may hold an empty one.
+fn parted(text: &str) -> (&str, &str) {
+    ["\r\n\r\n", "\n\n", "\n\r\n"]
+        .iter()
+        .filter_map(|end| text.find(end).map(|at| (at, at + end.len())))
+        .min()
+        .and_then(|(at, body)| Some((text.get(..at)?, text.get(body..)?)))
+        .unwrap_or((text, ""))
 }
 
 fn push(out: &mut String, line: &str) {
@@ -191,6 +200,7 @@ fn header_shown(line: &str, body: usize) -> String {
         "authorization" | "proxy-authorization" | "authentication-info" => credentials(value),
         word if PLAIN.contains(&word) => value.to_owned(),
         word if ADDRESSES.contains(&word) => addresses(value),
+        "feature-caps" => features(value),
         "subject" | "s" | "organization" => NAME.to_owned(),
         word if SECRET_WORDS.iter().any(|secret| word.contains(secret)) => HIDDEN.to_owned(),
         _ => masked(value.to_owned()),
@@ -258,6 +268,20 @@ fn split(text: &str, at: char) -> Vec<&str> {
     parts
 }
 
+/// Feature-Caps (RFC 6809): the PURR (RFC 8599) that a phone is reached by is hidden.
+fn features(value: &str) -> String {
+    let shown: Vec<String> = split(value, ';')
+        .into_iter()
+        .map(|feature| match feature.split_once('=') {
+            Some((name, _)) if name.trim().eq_ignore_ascii_case("+sip.pnspurr") => {
+                format!("{}=\"{HIDDEN}\"", name.trim())
+            }
+            _ => feature.trim().to_owned(),
+        })
+        .collect();
+    shown.join(";")
+}
+
 /// A list of name-addr or addr-spec with parameters.
 fn addresses(value: &str) -> String {
     let shown: Vec<String> = split(value, ',').into_iter().map(address).collect();
@@ -285,9 +309,28 @@ fn address(value: &str) -> String {
     };
     for parameter in parts {
         out.push(';');
-        out.push_str(parameter.trim());
+        out.push_str(&parameter_shown(parameter.trim()));
     }
     out
+}
+
+/// A parameter; where a phone is woken by push (RFC 8599) is as good as a password.
+fn parameter_shown(parameter: &str) -> String {
+    let name = parameter.split('=').next().unwrap_or_default().trim();
+    let secret = SECRET_PARAMETERS
+        .iter()
+        .any(|secret| name.eq_ignore_ascii_case(secret));
+    if secret {
+        format!("{name}={HIDDEN}")
+    } else {
+        parameter.to_owned()
+    }
+}
+
+/// Host and parameters of a URI.
+fn host_shown(host: &str) -> String {
+    let shown: Vec<String> = host.split(';').map(parameter_shown).collect();
+    shown.join(";")
 }
 
 /// A URI with its number cut short and its password hidden.
@@ -299,20 +342,25 @@ fn uri_shown(uri: &str) -> String {
         return masked(uri.to_owned());
     };
     match scheme.to_ascii_lowercase().as_str() {
-        "sip" | "sips" => match rest.rsplit_once('@') {
-            Some((user, host)) => {
-                let user = match user.split_once(':') {
-                    Some((user, _)) => format!("{}:{HIDDEN}", number(user)),
-                    None => number(user),
-                };
-                let host = match host.split_once('?') {
-                    Some((host, headers)) => format!("{host}?{}", masked(headers.to_owned())),
-                    None => host.to_owned(),
-                };
-                format!("{scheme}:{user}@{host}")
+        "sip" | "sips" => {
+            let (user, host) = match rest.rsplit_once('@') {
+                Some((user, host)) => {
+                    let user = match user.split_once(':') {
+                        Some((user, _)) => format!("{}:{HIDDEN}", number(user)),
+                        None => number(user),
+                    };
+                    (format!("{user}@"), host)
+                }
+                None => (String::new(), rest),
+            };
+            match host.split_once('?') {
+                Some((host, headers)) => {
+                    let headers = masked(headers.to_owned());
+                    format!("{scheme}:{user}{}?{headers}", host_shown(host))
+                }
+                None => format!("{scheme}:{user}{}", host_shown(host)),
             }
-            None => uri.to_owned(),
-        },
+        }
         "urn" => uri.to_owned(),
         _ => format!("{scheme}:{}", number(rest)),
     }
@@ -465,6 +513,34 @@ mod tests {
             head.ends_with(&format!("Content-Length: {}", body.len())),
             "{head}"
         );
+    }
+
+    #[test]
+    fn where_a_phone_is_woken_is_hidden_in_uris_and_in_headers() {
+        let push = "pn-provider=apns;PN-PRID=hush1;pn-param=hush2;pn-purr=hush3";
+        let text = redacted(
+            format!(
+                "REGISTER sip:elm.example;{push} SIP/2.0\r\nContact: <sip:anna@192.0.2.7;{push};ob>;{push};expires=60,\
+                 sip:192.0.2.7;{push}\r\nFeature-Caps: *;+sip.pns=\"apns\";+sip.pnspurr=\"hush4\"\r\n\
+                 Route: <sip:192.0.2.1;{push}?a=b>\r\nContent-Length: 0\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        assert!(!text.contains("hush"), "{text}");
+        assert!(text.contains("pn-provider=apns;PN-PRID=***;pn-param=***;pn-purr=***;ob>"));
+        assert!(text.contains(";expires=60"), "{text}");
+    }
+
+    #[test]
+    fn a_body_begins_at_the_first_empty_line_however_lines_end() {
+        for end in ["\n\n", "\n\r\n", "\r\n\r\n"] {
+            let message = format!(
+                "INVITE sip:a@x SIP/2.0\nContent-Type: application/sdp{end}v=0\r\na=ice-pwd:geheim\r\n\r\n\
+                 a=crypto:1 AES inline:geheim\n\na=ice-pwd:geheim\n"
+            );
+            let text = redacted(message.as_bytes());
+            assert!(!text.contains("geheim") && text.contains("v=0"), "{text}");
+        }
     }
 
     #[test]
