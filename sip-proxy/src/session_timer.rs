@@ -99,7 +99,7 @@ pub fn answer(policy: SessionPolicy, request: &Message) -> Result<Option<Agreed>
     let Some((asked, refresher)) = session_expires(request) else {
         // A peer that only supports it is asked to refresh at the interval we like, section 9.
         return Ok((supported && policy.expires > 0).then(|| Agreed {
-            interval: policy.expires.max(floor(policy, request)),
+            interval: policy.expires.max(floor(policy, request)).min(CEILING),
             refresher: Refresher::Uac,
         }));
     };
@@ -318,6 +318,14 @@ mod tests {
             asked(7_200, "Min-SE: 3600\r\n"),
             Ok(agreed(3_600, Refresher::Uac))
         );
+    }
+
+    #[test]
+    fn no_minimum_asked_for_makes_a_timer_longer_than_a_day() {
+        for expires in ["", "Session-Expires: 1800\r\n"] {
+            let lines = format!("Supported: timer\r\nMin-SE: 4000000000\r\n{expires}");
+            assert_eq!(answered(&lines), Ok(agreed(CEILING, Refresher::Uac)));
+        }
     }
 
     #[test]
