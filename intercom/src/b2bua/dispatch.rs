@@ -184,7 +184,9 @@ impl B2bua {
         // Tags are hard to guess but can be overheard: from another address the sender must log in.
         let moved = flow.remote.ip() != known.remote.ip();
         if moved || action.is_some() {
-            let Some(party) = self.authenticate(now, tx, &message, &flow, true) else {
+            // A trunk answers no challenge; another of its addresses speaks for it.
+            let by_itself = action.is_some() || self.site.trunk(&user).is_none();
+            let Some(party) = self.authenticate(now, tx, &message, &flow, by_itself) else {
                 return;
             };
             if party.user != user {

@@ -318,6 +318,12 @@ impl B2bua {
         let mine = &call.peek(referred.index).ok_or(none)?.party;
         match found {
             Found::Confirmed(index) if other.party(index) == Some(mine) => {
+                if !other.is_talking() {
+                    return Err((491, "it is being answered"));
+                }
+                if call.driving.is_some() || other.driving.is_some() {
+                    return Err((491, "a door is being opened"));
+                }
                 let far = |call: &crate::call::Call, index| {
                     let mut legs = call.established();
                     let far = legs.find(|leg| leg.index != index);

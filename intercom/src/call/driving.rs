@@ -40,7 +40,7 @@ impl fmt::Debug for Driving {
 
 impl Driving {
     /// Digits that the worker has not sent yet stay unsent.
-    fn take_back(&self, site: &mut Site) {
+    pub(super) fn take_back(&self, site: &mut Site) {
         if let Some((leg, worker, order)) = self.order {
             site.media(worker, Command::StopDigits { leg, order });
         }

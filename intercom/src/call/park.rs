@@ -60,6 +60,7 @@ impl Call {
                 self.bye(site, now, &mut transfer.leg, Some(PASSED_ON));
             }
             transfer.told = None;
+            transfer.leg.session = None;
             transfer.parked = true;
             self.transfer = Some(transfer);
         }

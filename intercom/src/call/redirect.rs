@@ -111,6 +111,13 @@ impl Call {
             if found == self.caller.party.device {
                 continue;
             }
+            if self.is_busy(site, &found) {
+                self.note(
+                    now,
+                    Line::Call(format!("{found}: busy, takes no second call")),
+                );
+                continue;
+            }
             let mut targets = site.targets(&found, now.mono);
             targets.retain(|target| !self.is_invited(&target.key));
             for target in &mut targets {

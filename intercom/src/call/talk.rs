@@ -395,7 +395,7 @@ impl Call {
                     self.media_changed(site, now, index);
                 }
             }
-            408 | 481 => self.finish(site, now, EndReason::PeerGone, 0),
+            408 | 481 => self.gone(site, now, index),
             491 => {
                 if let Some(negotiation) = leg.negotiation() {
                     negotiation.rollback();
@@ -597,7 +597,10 @@ impl Call {
         let Some((door_leg, door)) = self.door_side() else {
             return false;
         };
-        let held = self.peek(index).is_none_or(|leg| leg.flags.held);
+        // In the call now: one that left it has no right by it any more.
+        let there = |leg: &&Leg| leg.index == index && !leg.flags.over;
+        let leg = self.established().find(there);
+        let held = leg.is_none_or(|leg| leg.flags.held);
         let joined = matches!(&self.phase, Phase::Talking(talk) if talk.joined);
         if door_leg == index || held || !joined {
             return false;

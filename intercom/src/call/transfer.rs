@@ -315,6 +315,7 @@ impl Call {
             return false;
         }
         transfer.told = None;
+        transfer.leg.session = None;
         transfer.leg.close_media(site);
         let was_joined = std::mem::take(&mut transfer.joined);
         if was_joined {

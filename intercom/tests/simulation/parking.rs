@@ -150,3 +150,20 @@ fn who_is_not_let_by_a_route_parks_nothing_and_takes_nothing_up() {
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn the_session_timer_of_who_parked_it_does_not_end_a_parked_call() {
+    let mut building = house(469);
+    building.ua("desk-1").with_success = vec![(
+        sip_proxy::HeaderName::SessionExpires,
+        "90;refresher=uas".to_owned(),
+    )];
+    talking(&mut building, "lobby", "one", "desk-1");
+    building.run(30 * SECOND);
+    refer(&mut building, "desk-1", "<sip:701@elm.example>", &[]);
+    building.run(45 * SECOND);
+    assert!(!building.find("desk-1").is_up());
+    assert!(building.find("lobby").is_up(), "it is parked still");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use intercom::EndReason;
+use media_bridge::Command;
 use sip_proxy::{HeaderName, Method};
 
 use crate::building::Building;
@@ -413,4 +414,59 @@ fn a_call_that_was_picked_up_is_transferred_on() {
     building.act("lobby", |ua, now| ua.hang_up(now));
     building.check_quiet();
     assert_eq!(building.cdrs.len(), 3);
+}
+
+#[test]
+fn a_call_is_not_joined_to_another_while_its_door_is_being_opened() {
+    let mut building = Building::ready(455);
+    talking(&mut building, "garage", "one", "desk-1");
+    let (_, desk) = building.joined();
+    talking(&mut building, "desk-1", "anna-app", "anna-app");
+    building.press(desk, '8');
+    building.run(SECOND / 10);
+    for (status, refer_in, other) in [(491, 1, 0), (491, 0, 1), (202, 1, 0)] {
+        attended(&mut building, "desk-1", refer_in, other);
+        building.run(SECOND / 10);
+        let answer = building.find("desk-1").answers.last().unwrap();
+        assert_eq!(answer, &("REFER".to_owned(), status));
+        if (status, refer_in) == (491, 0) {
+            building.run(SECOND);
+        }
+    }
+    building.act("garage", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
+
+#[test]
+fn digits_on_their_way_are_taken_back_when_the_call_ends() {
+    let mut building = Building::ready(456);
+    talking(&mut building, "garage", "one", "desk-1");
+    let (_, desk) = building.joined();
+    building.press(desk, '8');
+    building.run(SECOND / 10);
+    building.act("desk-1", |ua, now| ua.hang_up(now));
+    building.run(SECOND / 10);
+    let place = |wanted: fn(&Command) -> bool| building.commands.iter().position(wanted);
+    let taken = place(|command| matches!(command, Command::StopDigits { .. })).unwrap();
+    let closed = place(|command| matches!(command, Command::Close { .. })).unwrap();
+    assert!(taken < closed);
+    building.check_quiet();
+}
+
+#[test]
+fn who_has_changed_calls_with_a_question_out_is_asked_again() {
+    let mut building = Building::ready(457);
+    talking(&mut building, "lobby", "one", "desk-1");
+    consult(&mut building, "desk-1", "anna-app");
+    building.ua("anna-app").watches.deaf = true;
+    let asked = |building: &Building| building.find("anna-app").got(&Method::Options).len();
+    building.until("asked", 120 * SECOND, |b| asked(b) == 1);
+    attended(&mut building, "desk-1", 0, 1);
+    building.run(2 * SECOND);
+    building.ua("anna-app").watches.deaf = false;
+    building.run(200 * SECOND);
+    assert!(building.find("anna-app").is_up());
+    assert!(asked(&building) > 2, "{}", asked(&building));
+    building.act("anna-app", |ua, now| ua.hang_up(now));
+    building.check_quiet();
 }

@@ -191,3 +191,20 @@ fn no_second_call(building: &mut Building) {
     building.act("garage", |ua, now| ua.hang_up(now));
     building.check_quiet();
 }
+
+#[test]
+fn a_call_is_not_sent_on_to_a_phone_that_takes_no_second_call() {
+    let mut building = Building::ready(498);
+    building.replan(&[(
+        "strategy \"parallel\"",
+        "strategy \"parallel\"; call-waiting \"off\"",
+    )]);
+    talking(&mut building, "petr-phone", "desk-2", "desk-2");
+    redirecting(&mut building, "desk-1", 302, "<sip:desk-2@elm.example>");
+    building.act("lobby", |ua, now| ua.call(now, "one", true, &[]));
+    building.run(3 * SECOND);
+    assert_eq!(building.find("desk-2").got(&Method::Invite).len(), 1);
+    building.act("petr-phone", |ua, now| ua.hang_up(now));
+    building.act("lobby", |ua, now| ua.cancel(now));
+    building.check_quiet();
+}

@@ -433,3 +433,24 @@ fn a_refer_outside_a_call_makes_no_call() {
     assert_eq!(last_answer(&building, "desk-1"), ("REFER".to_owned(), 403));
     building.check_quiet();
 }
+
+#[test]
+fn who_has_passed_the_call_on_opens_nothing_by_its_old_dialog() {
+    let mut building = Building::ready(425);
+    talking(&mut building, "lobby", "one", "desk-1");
+    building.ua("anna-app").policy = Policy::Answer(SECOND);
+    refer(&mut building, "desk-1", "<sip:anna-app@elm.example>", &[]);
+    building.until("passed on", 10 * SECOND, |b| b.find("anna-app").is_up());
+    building.run(SECOND);
+    building.act("desk-1", |ua, now| {
+        ua.within_nth(now, 0, Method::Info, |request| {
+            let action = HeaderName::from_token("Action");
+            request.headers.push((action, "buzz".to_owned()));
+        });
+    });
+    building.run(2 * SECOND);
+    assert_eq!(last_answer(&building, "desk-1"), ("INFO".to_owned(), 403));
+    assert!(building.drives.is_empty());
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
