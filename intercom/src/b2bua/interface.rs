@@ -302,6 +302,8 @@ pub struct Counters {
     pub unknown_dialog: u64,
     /// Methods not served (405).
     pub not_served: u64,
+    /// Deadlines of calls that stayed in the past and were put off. Zero, but for a mistake of ours.
+    pub stuck_deadlines: u64,
     /// Requests for foreign domains.
     pub foreign: u64,
     /// Unlocks asked for.

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod buzz;
+mod deadlines;
 mod dispatch;
 mod events;
 mod gruu;
@@ -385,14 +386,7 @@ impl B2bua {
 
     fn timeout(&mut self, now: Now) {
         self.feed(now, sip_proxy::Input::Timeout);
-        while let Some((at, number)) = self.wakes.first().copied() {
-            if at > now.mono {
-                break;
-            }
-            self.wakes.pop_first();
-            self.wake_of.remove(&number);
-            self.run(now, number, CallInput::Timeout);
-        }
+        self.calls_timeout(now);
         self.locator_timeout(now);
         self.proxy_timeout(now);
         if self.unlocks.next_timeout().is_some_and(|at| at <= now.mono) {

@@ -351,13 +351,11 @@ impl Call {
             }
             Phase::Pausing { until } => Some(*until),
             Phase::Parked(parked) => Some(parked.until),
-            Phase::Talking(talk) => Some(
-                [Some(talk.until), self.caller.retry_at, talk.winner.retry_at]
-                    .into_iter()
-                    .flatten()
-                    .min()
-                    .unwrap_or(talk.until),
-            ),
+            Phase::Talking(talk) => {
+                let retries = [&self.caller, &talk.winner].into_iter();
+                let retry = retries.filter_map(|leg| leg.retry_due()).min();
+                Some(retry.map_or(talk.until, |at| at.min(talk.until)))
+            }
             Phase::Ending => self.progress.next_timeout(),
             Phase::Routing => None,
         };
@@ -376,16 +374,14 @@ impl Call {
             })
             .flatten()
             .min();
-        [
-            phase,
-            self.provisional_at,
-            opening,
-            sessions,
-            self.trunk_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        // As in `timers`: numbers are dialled while it rings and no longer.
+        let trunks = matches!(self.phase, Phase::Ringing(_))
+            .then(|| self.trunk_timeout())
+            .flatten();
+        [phase, self.provisional_at, opening, sessions, trunks]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether it is over for its people.

@@ -80,6 +80,11 @@ impl Call {
         self.note_trace(now);
         self.note(now, Line::Call(format!("ended: {}", reason.words())));
         self.unpark(site);
+        self.dialling.clear();
+        if let Some(driving) = &self.driving {
+            // The door's leg may go on in another call: what it has not heard of a code must not follow it there.
+            driving.take_back(site);
+        }
         let phase = std::mem::replace(&mut self.phase, Phase::Ending);
         self.progress.end = Some(reason);
         self.times.ended = Some(now.mono);

@@ -133,6 +133,8 @@ impl Call {
         if fork.ends <= now || fork.is_through() {
             return Some(Due::Over);
         }
+        // Serial: who rings holds up the start of the next, and nothing else: one before it may have joined late.
+        let mut busy = false;
         for (index, member) in fork.members.iter().enumerate() {
             match member {
                 MemberState::Waiting { at: Some(at) } if *at <= now => {
@@ -141,12 +143,9 @@ impl Call {
                 MemberState::Ringing { until: Some(until) } if *until <= now => {
                     return Some(Due::GiveUp(index));
                 }
-                // Serial: the first member not through is the one whose turn it is.
-                MemberState::Waiting { at: None } => return Some(Due::Start(index)),
-                MemberState::Waiting { .. } | MemberState::Ringing { .. } if fork.ring.serial => {
-                    return None;
-                }
-                _ => {}
+                MemberState::Waiting { at: None } if !busy => return Some(Due::Start(index)),
+                MemberState::Waiting { .. } | MemberState::Ringing { .. } => busy = true,
+                MemberState::Done(_) => {}
             }
         }
         None

@@ -1,6 +1,6 @@
 //! Session timers (RFC 4028) of an answered call: each side has its own, agreed with its own peer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sip_proxy::session_timer::{self, Agreed, Due, Refresher};
 use sip_proxy::{HeaderName, Message, Method, OutgoingRequest, OutgoingResponse, SessionTimer};
@@ -21,6 +21,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 const LATER: Duration = Duration::from_secs(10);
 
 impl Leg {
+    /// When a re-INVITE that met another request is due again; while another of ours is out, its answer comes first.
+    pub(crate) fn retry_due(&self) -> Option<Instant> {
+        self.retry_at.filter(|_| self.ours.is_none())
+    }
+
     /// What a 2xx of ours to an INVITE or UPDATE of this peer agrees to; and the timer runs from here. A station that
     /// takes no re-INVITE is refreshed by nobody, but may refresh by itself.
     pub(crate) fn grant_timer(
@@ -145,7 +150,7 @@ impl Call {
                 leg.accept_timer(now, message);
                 return;
             }
-            408 | 481 => return self.finish(site, now, EndReason::PeerGone, 0),
+            408 | 481 => return self.gone(site, now, index),
             405 | 501 if ours.update => leg.flags.takes_update = false,
             _ => {}
         }

@@ -16,6 +16,7 @@ use super::leg::Leg;
 use super::offer::{ALLOW, SUPPORTED};
 use super::talk::Talk;
 use super::transfer::PASSED_ON;
+use super::watchdog::Watch;
 use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::Site;
@@ -219,6 +220,7 @@ impl Call {
         self.note_trace(now);
         let answered = *self.times.answered.get_or_insert(now.mono);
         self.provisional_at = None;
+        self.dialling.clear();
         self.unpark(site);
         self.phase = Phase::Talking(Box::new(Talk {
             winner,
@@ -256,6 +258,8 @@ impl Leg {
     /// The leg is in another call now. Media that is open keeps the name the worker knows.
     pub(crate) fn take_number(&mut self, call: u64, index: u16) {
         self.index = index;
+        // An OPTIONS that is out is the old call's, which does not wait for it any more.
+        self.watch = Watch::default();
         if let Some(media) = self.media.as_mut().filter(|media| !media.opened) {
             media.id = super::leg_id(call, index);
         }

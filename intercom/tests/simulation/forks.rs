@@ -211,3 +211,34 @@ fn every_answer_behind_a_losing_contact_is_acknowledged_and_hung_up() {
     building.forgive_lost_dialogs();
     building.check_quiet();
 }
+
+#[test]
+fn who_joins_a_serial_ring_late_holds_up_the_next_and_not_the_end_of_another() {
+    let mut building = Building::new(769, Weather::FINE);
+    for device in ["lobby", "desk-2", "panel-101"] {
+        building.act(device, |ua, now| ua.register(now));
+        building.run(100 * MS);
+    }
+    let route = "route \"house\" doors=\"*\" dial=\"house\" { ring \"desk\" for=\"40s\" join-late=#true; end \"log\" }\nroute \"one\"";
+    building.replan(&[
+        (
+            "strategy \"parallel\"",
+            "device \"panel-101\"; strategy \"serial\"",
+        ),
+        ("route \"one\"", route),
+    ]);
+    let devices = ["desk-1", "desk-2", "panel-101"];
+    let ringing = |building: &Building| devices.map(|device| building.find(device).open_calls());
+    dial(&mut building);
+    building.run(5 * SECOND);
+    assert_eq!(ringing(&building), [0, 1, 0]);
+    building.act("desk-1", |ua, now| ua.register(now));
+    building.run(SECOND);
+    assert_eq!(ringing(&building), [1, 1, 0], "it joins late");
+    building.run(9 * SECOND);
+    assert_eq!(ringing(&building), [1, 0, 0], "the other's time is up");
+    building.run(7 * SECOND);
+    assert_eq!(ringing(&building), [0, 0, 1], "and then its own");
+    building.until("over", 30 * SECOND, |b| !b.find("lobby").finals.is_empty());
+    building.check_quiet();
+}

@@ -9,8 +9,11 @@ use crate::building::Building;
 use crate::building::link::Weather;
 use crate::building::ua::Policy;
 use crate::calls::ladder;
+use crate::talks::talking;
+use crate::transfers::refer;
 
 const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
 
 /// A building whose calls last hours.
 fn patient(seed: u64) -> Building {
@@ -232,4 +235,54 @@ fn a_hold_within_a_timed_call_renews_the_timer() {
     );
     building.act("desk-2", |ua, now| ua.hang_up(now));
     building.check_quiet();
+}
+
+#[test]
+fn a_hold_that_waits_for_its_turn_lets_a_refresh_go_first() {
+    let mut building = patient(740);
+    building.ua("desk-1").with_success =
+        vec![success(HeaderName::SessionExpires, "600;refresher=uac")];
+    talking(&mut building, "desk-2", "desk-1", "desk-1");
+    building.run(297_500 * MS);
+    building.ua("desk-1").refusals = vec![491];
+    building.act("desk-2", |ua, now| ua.reinvite(now, "sendonly"));
+    building.run(100 * MS);
+    assert!(building.find("desk-1").refusals.is_empty());
+    building.ua("desk-1").deaf = true;
+    building.run(6 * SECOND);
+    assert!(!building.find("desk-1").log.contains(&"held".to_owned()));
+    building.ua("desk-1").deaf = false;
+    building.run(10 * SECOND);
+    assert!(building.find("desk-1").log.contains(&"held".to_owned()));
+    building.act("desk-2", |ua, now| ua.hang_up(now));
+    building.check_quiet();
+}
+
+#[test]
+fn the_timer_of_who_transferred_the_call_and_left_does_not_end_it() {
+    // (it hangs up by itself, it is gone when it is refreshed)
+    for (hangs_up, gone) in [(true, false), (false, true)] {
+        let mut building = patient(741);
+        let refresher = if gone { "uac" } else { "uas" };
+        let expires = format!("90;refresher={refresher}");
+        building.ua("desk-1").with_success = vec![success(HeaderName::SessionExpires, &expires)];
+        building.ua("anna-app").policy = Policy::Ring;
+        talk(&mut building, "lobby", &[]);
+        building.run(35 * SECOND);
+        refer(&mut building, "desk-1", "<sip:anna-app@elm.example>", &[]);
+        building.run(SECOND);
+        if hangs_up {
+            building.act("desk-1", |ua, now| ua.hang_up(now));
+        }
+        if gone {
+            building.ua("desk-1").refusals = vec![481];
+        }
+        building.run(35 * SECOND);
+        assert!(building.find("desk-1").refusals.is_empty());
+        assert!(building.find("lobby").is_up(), "{hangs_up} {gone}");
+        assert_eq!(building.find("anna-app").open_calls(), 1);
+        building.act("lobby", |ua, now| ua.hang_up(now));
+        building.forgive_lost_dialogs();
+        building.check_quiet();
+    }
 }

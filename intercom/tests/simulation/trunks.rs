@@ -361,3 +361,43 @@ fn nobody_reaches_a_trunk_with_a_number_the_plan_does_not_name() {
     );
     building.check_quiet();
 }
+
+#[test]
+fn a_trunk_that_stays_silent_is_forgotten_when_nobody_waits_for_it() {
+    for answered in [true, false] {
+        let mut building = house(13, |_, _| {});
+        building.ua("carrier-a").deaf = true;
+        building.ua("desk-1").policy = Policy::Answer(if answered { SECOND } else { 60 * SECOND });
+        dial(&mut building, "both");
+        building.run(2 * SECOND);
+        assert_eq!(building.find("lobby").is_up(), answered);
+        if !answered {
+            building.act("lobby", |ua, now| ua.cancel(now));
+        }
+        building.run(5 * SECOND);
+        assert_eq!(building.b2bua.counters().stuck_deadlines, 0);
+        if answered {
+            building.act("lobby", |ua, now| ua.hang_up(now));
+        }
+        building.check_quiet();
+    }
+}
+
+#[test]
+fn a_trunk_hangs_up_from_another_of_its_addresses() {
+    let mut building = house(14, |a, _| a.addresses.push("10.0.9.3".parse().unwrap()));
+    building.ua("desk-1").policy = Policy::Answer(SECOND);
+    building.act("carrier-a", |ua, now| {
+        ua.call(now, "+420222000111", true, &[]);
+    });
+    building.until("answered", 3 * SECOND, |b| b.find("carrier-a").is_up());
+    building.ua("carrier-a").addr = "10.0.9.3:5060".parse().unwrap();
+    building.act("carrier-a", |ua, now| ua.hang_up(now));
+    building.run(SECOND);
+    assert_eq!(
+        building.find("carrier-a").answers.last().unwrap(),
+        &("BYE".to_owned(), 200)
+    );
+    assert!(!building.find("desk-1").is_up());
+    building.check_quiet();
+}

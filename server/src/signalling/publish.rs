@@ -144,6 +144,11 @@ fn calls(samples: &mut Vec<Sample>, b2bua: &B2bua, world: &World) {
             counters.not_served,
         ),
         Sample::count(
+            "stuck_deadlines",
+            "Deadlines of calls that stayed in the past and were put off; zero, or a mistake of the server",
+            counters.stuck_deadlines,
+        ),
+        Sample::count(
             "foreign_domains",
             "Requests for foreign domains",
             counters.foreign,

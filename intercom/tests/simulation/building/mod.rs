@@ -828,6 +828,10 @@ impl Building {
                 self.b2bua.intents()
             ));
         }
+        let stuck = self.b2bua.counters().stuck_deadlines;
+        if stuck != 0 {
+            wrong.push(format!("{stuck} deadlines stayed in the past"));
+        }
         if !self.open_legs.is_empty() {
             wrong.push(format!("open media: {:?}", self.open_legs));
         }
