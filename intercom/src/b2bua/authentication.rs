@@ -1,5 +1,6 @@
 //! Who sent a request: digest, a client certificate, or a peer known by its address. `From` is never asked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::Now;
 use crate::audit::Kind;
 use crate::buzz::ACTION;
 use crate::call::Party;
+use crate::config::TrustedPeer;
 use crate::site::Site;
 
 /// Failed authentications written to the log a minute; more are only counted, so that a flood fills no disk.
@@ -122,15 +124,42 @@ impl B2bua {
     /// A peer proved its names; if one is an account's, its connection speaks for that account and no other.
     pub(super) fn certified(&mut self, connection: ConnectionId, names: &[String]) {
         let known = &self.site.config.certified;
-        if let Some(account) = names.iter().find_map(|name| known.get(name)) {
-            self.certified.insert(connection, account.clone());
+        if let Some(name) = names.iter().find(|name| known.contains_key(*name)) {
+            self.certified.insert(connection, name.clone());
         }
+    }
+
+    /// Other peers are known by address and certificate now. A connection whose certificate stood for an account and
+    /// does so no more is a stranger's: what was registered by it goes.
+    pub(super) fn set_peers(
+        &mut self,
+        now: Now,
+        trusted: Vec<TrustedPeer>,
+        certified: BTreeMap<String, String>,
+    ) {
+        let before = std::mem::replace(&mut self.site.config.certified, certified);
+        self.site.config.trusted = trusted;
+        let known = &self.site.config.certified;
+        let gone: Vec<ConnectionId> = self
+            .certified
+            .iter()
+            .filter(|(_, name)| known.get(*name) != before.get(*name))
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in gone {
+            let changes = self.site.location.connection_closed(connection);
+            self.bindings_changed(now, changes);
+        }
+        let known = &self.site.config.certified;
+        self.certified.retain(|_, name| known.contains_key(name));
+        self.qualify_all(now);
     }
 
     /// The account a connection speaks for. Unlike an address this is proof enough for an unlock: what comes by the
     /// connection comes from who holds the key.
     fn certified_account(&self, flow: &Flow) -> Option<&str> {
-        self.certified.get(&flow.connection?).map(String::as_str)
+        let name = self.certified.get(&flow.connection?)?;
+        self.site.config.certified.get(name).map(String::as_str)
     }
 
     /// Whether a source is where the account is at home: it has or lately had a registration there, has called from there,

@@ -14,6 +14,7 @@ use sip_proxy::{Binding, BindingChange, ConnectionId, Flow, Transport};
 use crate::accounts::Accounts;
 use crate::audit::{Record, RecordId};
 use crate::cdr::Cdr;
+use crate::config::TrustedPeer;
 use crate::event::Waiting;
 use crate::happening::SiteEvent;
 use crate::ladder::{Heard, Ladder};
@@ -99,6 +100,14 @@ pub enum Input {
     Stations(Box<Stations>),
     /// The trunks, by name; at a reload. Calls to one that is gone are cut off.
     Trunks(BTreeMap<String, Arc<pstn::Trunk>>),
+    /// Who is known by an address or a certificate; at a reload. Who no longer is loses it at once, with the registrations
+    /// that came by a connection it vouched for.
+    Peers {
+        /// As in [`crate::Config::trusted`].
+        trusted: Vec<TrustedPeer>,
+        /// As in [`crate::Config::certified`].
+        certified: BTreeMap<String, String>,
+    },
     /// The DNS's answer to [`Output::Resolve`].
     Resolved {
         /// What was asked.
@@ -211,6 +220,11 @@ impl fmt::Debug for Input {
             Input::Reload { .. } => f.write_str("Reload"),
             Input::Stations(_) => f.write_str("Stations"),
             Input::Trunks(trunks) => f.debug_tuple("Trunks").field(&trunks.len()).finish(),
+            Input::Peers { trusted, certified } => f
+                .debug_struct("Peers")
+                .field("trusted", &trusted.len())
+                .field("certified", &certified.len())
+                .finish(),
             Input::Resolved { question, .. } => f.debug_tuple("Resolved").field(question).finish(),
             Input::Restore(bindings) => f.debug_tuple("Restore").field(&bindings.len()).finish(),
             Input::MessagesWaiting { account, waiting } => f

@@ -88,7 +88,8 @@ pub struct B2bua {
     station_realms: BTreeMap<String, String>,
     /// Failed authentications written to the log in the current minute.
     auth_records: (Option<Instant>, u32),
-    /// Accounts of connections whose peer proved itself by certificate. Bounded by the connections open.
+    /// Connections whose peer proved itself by certificate, and by which name: `Config::certified` says whose it is.
+    /// Bounded by the connections open.
     certified: BTreeMap<ConnectionId, String>,
     penalties: Penalties,
     proxying: proxying::Proxying,
@@ -274,6 +275,7 @@ impl B2bua {
             }
             Input::Stations(stations) => self.set_stations(*stations),
             Input::Trunks(trunks) => self.site.config.trunks = trunks,
+            Input::Peers { trusted, certified } => self.set_peers(now, trusted, certified),
             Input::Resolved { question, answer } => {
                 self.resolved(now, question, answer);
             }

@@ -326,6 +326,32 @@ fn a_peer_known_by_its_address_calls_without_digest_but_may_not_buzz_or_register
 }
 
 #[test]
+fn a_peer_taken_out_at_a_reload_is_a_stranger_at_once() {
+    let mut building = Building::with(70, Weather::FINE, |config| {
+        config.trusted.push(intercom::config::TrustedPeer {
+            address: "10.0.1.1".parse().unwrap(),
+            account: "lobby".to_owned(),
+            contact: None,
+        });
+    });
+    building.ua("lobby").password = "none".to_owned();
+    building.act("desk-1", |ua, now| ua.register(now));
+    building.run(SECOND);
+    talking(&mut building, "lobby", "desk", "desk-1");
+    building.act("lobby", |ua, now| ua.hang_up(now));
+    building.run(SECOND);
+    building.feed(intercom::Input::Peers {
+        trusted: Vec::new(),
+        certified: std::collections::BTreeMap::new(),
+    });
+    building.act("lobby", |ua, now| ua.call(now, "desk", true, &[]));
+    building.run(5 * SECOND);
+    assert!(!building.find("lobby").is_up());
+    building.run(60 * SECOND);
+    building.check_quiet();
+}
+
+#[test]
 fn guessing_passwords_ends_in_silence_for_the_source_and_for_nobody_else() {
     let mut building = Building::new(71, Weather::FINE);
     for device in ["desk-1", "lobby"] {

@@ -250,6 +250,12 @@ impl House {
         self.posts.control.post(speech).await;
         let trunks = Control::Trunks(translate::trunks(&fresh.conf));
         self.posts.control.post(trunks).await;
+        let peers = Control::Peers {
+            trusted: translate::trusted(&fresh.conf, &self.bound),
+            certified: fresh.conf.certified.clone(),
+            addresses: believed(&fresh.conf),
+        };
+        self.posts.control.post(peers).await;
         self.plan = fresh.plan;
         self.stations.store(Arc::new(stations));
         if self.put(snapshot).await {
@@ -570,17 +576,18 @@ fn listeners(
         certificates: certificates(tls),
         requests_per_source: conf.limits.requests_per_source,
         queue_delay: conf.limits.queue_delay,
-        trusted: conf
-            .trusted
-            .keys()
-            .copied()
-            .chain(
-                conf.trunks
-                    .values()
-                    .flat_map(|trunk| trunk.addresses.clone()),
-            )
-            .collect(),
+        trusted: believed(conf),
     }
+}
+
+/// Addresses that are believed: trusted stations' and trunks'.
+fn believed(conf: &conf::Resolved) -> Vec<std::net::IpAddr> {
+    let of_trunks = conf.trunks.values();
+    conf.trusted
+        .keys()
+        .copied()
+        .chain(of_trunks.flat_map(|trunk| trunk.addresses.clone()))
+        .collect()
 }
 
 fn stream_limits(conf: &conf::Resolved) -> StreamLimits {

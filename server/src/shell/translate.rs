@@ -68,15 +68,7 @@ pub(super) fn intercom(
             ..intercom::unlock::Config::default()
         },
         high_water: None,
-        trusted: conf
-            .trusted
-            .iter()
-            .map(|(address, account)| TrustedPeer {
-                address: *address,
-                account: account.clone(),
-                contact: contact(bound, account, SocketAddr::new(*address, 5060)),
-            })
-            .collect(),
+        trusted: trusted(conf, bound),
         proxy_key: nonce_key,
         trunks: trunks(conf),
         certified: conf.certified.clone(),
@@ -155,6 +147,18 @@ pub(super) fn trunks(conf: &conf::Resolved) -> BTreeMap<String, Arc<pstn::Trunk>
     conf.trunks
         .iter()
         .map(|(name, trunk)| (name.clone(), Arc::new(trunk.clone())))
+        .collect()
+}
+
+/// Stations that are known by their address.
+pub(super) fn trusted(conf: &conf::Resolved, bound: &[Bound]) -> Vec<TrustedPeer> {
+    let peers = conf.trusted.iter();
+    peers
+        .map(|(address, account)| TrustedPeer {
+            address: *address,
+            account: account.clone(),
+            contact: contact(bound, account, SocketAddr::new(*address, 5060)),
+        })
         .collect()
 }
 

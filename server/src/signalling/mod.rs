@@ -31,6 +31,7 @@ mod notice;
 mod publish;
 mod reactor;
 mod sources;
+mod speakers;
 mod traffic;
 mod world;
 
@@ -104,6 +105,13 @@ pub(crate) enum Control {
     Stations(Box<intercom::profile::Stations>),
     /// The trunks, after a reload.
     Trunks(std::collections::BTreeMap<String, Arc<pstn::Trunk>>),
+    /// Who is known by address and certificate, after a reload.
+    Peers {
+        trusted: Vec<intercom::config::TrustedPeer>,
+        certified: std::collections::BTreeMap<String, String>,
+        /// Whose messages are not counted: trusted stations' and trunks'.
+        addresses: Vec<std::net::IpAddr>,
+    },
     /// Somebody listens to all messages, or nobody any more.
     Tap(bool),
     /// A call's messages.

@@ -14,13 +14,14 @@ use sip_proxy::{Flow, Transport, stun};
 
 use super::gate::Gate;
 use super::sources::Sources;
+use super::speakers::Speakers;
 use super::world::World;
 use super::{Certificates, Commit, Control, Inbox, Listeners, Outlets, RelayDone, Restored};
 use crate::dns::Named;
 use crate::media::Report;
 use crate::metrics::Published;
 use crate::trace::Told;
-use crate::transport::stream::{Arrival, Streams};
+use crate::transport::stream::{Arrival, Guest, Streams};
 use crate::transport::token::{self, Source};
 use crate::transport::udp::{BATCH, BoundUdp, UdpListener};
 
@@ -43,6 +44,7 @@ pub(super) struct Reactor {
     world: World,
     inbox: Inbox,
     gate: Gate,
+    speakers: Speakers,
     published: Arc<Published>,
     publish_at: Instant,
     /// How often it was published.
@@ -83,6 +85,7 @@ impl Reactor {
             world,
             inbox,
             gate: Gate::new(listeners.queue_delay),
+            speakers: Speakers::default(),
             published,
             publish_at: Instant::now(),
             turn: 0,
@@ -138,8 +141,14 @@ impl Reactor {
                             epoll,
                             ..
                         } = &mut self.world;
-                        streams.accept(epoll, index, now.mono, |source| {
-                            sources.admits(now.mono, source, &[])
+                        streams.accept(epoll, index, now.mono, |source, costly| {
+                            if sources.knows(source) {
+                                Guest::Known
+                            } else if costly && !sources.admits(now.mono, source, &[]) {
+                                Guest::Refused
+                            } else {
+                                Guest::Stranger
+                            }
                         });
                     }
                     Some(Source::Connection(id)) => {
@@ -227,15 +236,18 @@ impl Reactor {
                 }
                 Control::Stations(stations) => self.feed(now, Input::Stations(stations)),
                 Control::Trunks(trunks) => self.feed(now, Input::Trunks(trunks)),
+                Control::Peers {
+                    trusted,
+                    certified,
+                    addresses,
+                } => {
+                    self.world.sources.set_trusted(addresses);
+                    self.feed(now, Input::Peers { trusted, certified });
+                }
                 Control::Tap(on) => self.feed(now, Input::Tap(on)),
                 Control::Ladder { id, reply } => {
-                    let story = self.b2bua.stories().find(|story| story.call == id);
-                    let told = self.b2bua.ladder(&id).map(|ladder| Told {
-                        story: story.map(ToString::to_string),
-                        ladder: ladder.clone(),
-                    });
                     // Whoever asked may have gone.
-                    let _ = reply.send(told);
+                    let _ = reply.send(self.told(&id));
                 }
                 Control::Drain => {
                     self.draining = true;
@@ -298,6 +310,15 @@ impl Reactor {
         if more {
             self.inbox.waker.ring();
         }
+    }
+
+    /// A call's story and messages.
+    fn told(&self, id: &str) -> Option<Told> {
+        let story = self.b2bua.stories().find(|story| story.call == id);
+        self.b2bua.ladder(id).map(|ladder| Told {
+            story: story.map(ToString::to_string),
+            ladder: ladder.clone(),
+        })
     }
 
     fn read_udp(&mut self, now: Now, index: usize) {
@@ -365,6 +386,7 @@ impl Reactor {
                         .sources
                         .admits(now.mono, flow.remote.ip(), &bytes)
                     {
+                        self.speakers.heard(flow.connection);
                         let Self {
                             b2bua, world, gate, ..
                         } = self;
@@ -374,10 +396,13 @@ impl Reactor {
                     }
                 }
                 Arrival::Certified { connection, names } => {
+                    self.speakers.heard(Some(connection));
                     self.feed(now, Input::Certified { connection, names });
                 }
                 Arrival::Closed { connection } => {
-                    self.feed(now, Input::ConnectionClosed { connection });
+                    if self.speakers.gone(connection) {
+                        self.feed(now, Input::ConnectionClosed { connection });
+                    }
                 }
                 Arrival::Unsent { flow, bytes } => {
                     self.world.counters.send_failed += 1;

@@ -17,13 +17,14 @@
 //! from invented addresses costs strangers their turn and registered phones nothing.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use sip_proxy::BindingChange;
 use sip_proxy::location::{Binding, RemovalCause};
 
 use super::LAPSED;
+use crate::transport::network;
 
 /// Addresses with a bucket of their own.
 const STRANGERS: usize = 65_536;
@@ -72,6 +73,11 @@ impl Sources {
             clear_at: None,
             shed: 0,
         }
+    }
+
+    /// Other stations are believed by their address from now on.
+    pub(super) fn set_trusted(&mut self, trusted: impl IntoIterator<Item = IpAddr>) {
+        self.trusted = trusted.into_iter().collect();
     }
 
     /// Whether a message from this address is looked at.
@@ -211,14 +217,6 @@ fn take(now: Instant, full_at: &mut Instant, interval: Duration) -> bool {
     there
 }
 
-/// Whoever has an IPv6 address has all of its /64.
-fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -280,6 +278,9 @@ mod tests {
         let start = Instant::now();
         let mut sources = Sources::new(1, [ip("192.0.2.20")]);
         assert_eq!(admitted(&mut sources, start, "192.0.2.20", 100), 100);
+        sources.set_trusted([ip("192.0.2.21")]);
+        assert_eq!(admitted(&mut sources, start, "192.0.2.20", 100), 1);
+        assert_eq!(admitted(&mut sources, start, "192.0.2.21", 100), 100);
         let (aor, phone): (Arc<str>, _) = (
             "sip:a@x".into(),
             Arc::new(binding("sip:a", "192.0.2.7", start)),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nix::sys::epoll::EpollFlags;
@@ -20,6 +20,8 @@ pub(super) struct Ends {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) accepted: bool,
+    /// We opened it, or know who is at that address.
+    pub(super) known: bool,
 }
 
 /// What is spoken over the octets.
@@ -43,6 +45,9 @@ pub(super) enum Fault {
     GoodBye,
 }
 
+/// Whoever has said something and is nobody yet may be silent for so much longer than before the first message: to be
+/// asked for a password and answer. With the default and a sweep that is half a minute.
+pub(super) const GRACE: Duration = Duration::from_secs(9);
 /// What an entry of the write queue costs besides its octets.
 const ENTRY: usize = 64;
 
@@ -63,6 +68,10 @@ pub(super) struct Connection {
     pub(super) interest: EpollFlags,
     pub(super) heard: bool,
     pub(super) registered: bool,
+    /// The peer is somebody: by address, certificate, registration or call.
+    pub(super) proven: bool,
+    /// When its last whole message came; at first, when it began.
+    spoken: Instant,
     /// Since when an unfinished message waits for its rest.
     pub(super) unfinished: Option<Instant>,
     pub(super) since: Instant,
@@ -99,6 +108,8 @@ impl Connection {
             interest,
             heard: false,
             registered: false,
+            proven: ends.known,
+            spoken: now,
             unfinished: None,
             since: now,
             last: now,
@@ -226,6 +237,9 @@ impl Connection {
                 fault = speech.hear(octets, limits, &mut whole, &mut reply).err();
             }
         })?;
+        if done {
+            self.spoken = now;
+        }
         let pending = match &self.speech {
             // A lone CRLF stays in the framer as half of a ping; it is no unfinished message.
             Speech::Sip(framer) => framer.pending() > 2,
@@ -250,12 +264,30 @@ impl Connection {
             || (self.connecting && for_long(self.since, limits.connect))
             || (!self.ready && for_long(self.since, limits.handshake))
             || (self.accepted && !self.heard && for_long(self.since, limits.first_message))
+            || (!self.proven && for_long(self.spoken, limits.first_message + GRACE))
             || (!self.outgoing.is_empty() && for_long(self.moved, limits.unfinished))
             || self
                 .unfinished
                 .is_some_and(|since| for_long(since, limits.unfinished))
             || for_long(self.last, idle)
     }
+}
+
+/// Whether what we send shows that its peer is served: a request, or an answer to its INVITE that is more than 100.
+pub(super) fn serves(message: &[u8]) -> bool {
+    let Some(status) = message.strip_prefix(b"SIP/2.0 ") else {
+        return true;
+    };
+    let is_invite = |line: &[u8]| {
+        let name = line.get(..5).unwrap_or_default();
+        name.eq_ignore_ascii_case(b"CSeq:") && line.trim_ascii_end().ends_with(b" INVITE")
+    };
+    matches!(status, [b'1' | b'2', ..])
+        && !status.starts_with(b"100")
+        && message
+            .split(|octet| *octet == b'\n')
+            .take_while(|line| !matches!(**line, [] | [b'\r']))
+            .any(is_invite)
 }
 
 impl Speech {

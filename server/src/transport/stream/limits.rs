@@ -7,9 +7,9 @@ use sip_proxy::Limits;
 /// What one server allows its stream peers.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamLimits {
-    /// Connections in all; further ones are closed at once and counted.
+    /// Connections in all; further ones are closed at once and counted. The last quarter is not for strangers.
     pub(crate) connections: usize,
-    /// Connections from one address; further ones are closed at once and counted.
+    /// Connections from one address (IPv6: from one /64); further ones are closed at once and counted.
     pub(crate) per_source: usize,
     /// A connection of ours that is not there by then has failed; UDP may still do.
     pub(crate) connect: Duration,

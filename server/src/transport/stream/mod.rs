@@ -29,8 +29,8 @@ use sip_proxy::websocket::Handshake;
 use sip_proxy::{ConnectionId, Flow, Framer, Transport};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::{tls, token};
-use connection::{Connection, Ends, Fault, Speech};
+use super::{network, tls, token};
+use connection::{Connection, Ends, Fault, Speech, serves};
 pub(crate) use counters::{Counters, Counts};
 pub(crate) use limits::StreamLimits;
 use link::{Failed, Link, Progress};
@@ -78,6 +78,17 @@ pub(crate) struct Access {
     pub(crate) origins: Arc<[String]>,
 }
 
+/// Who asks for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// Somebody there is trusted, or is or was lately registered.
+    Known,
+    /// Nobody we know.
+    Stranger,
+    /// A stranger who has asked for too much already.
+    Refused,
+}
+
 /// All streams of the signalling thread.
 pub(crate) struct Streams {
     limits: StreamLimits,
@@ -88,6 +99,7 @@ pub(crate) struct Streams {
     /// Connection reuse (RFC 5923 in spirit): the newest TCP connection to a remote address. None under TLS: who stands
     /// at an address has not proved to be whoever is meant (the lesson of CVE-2020-15260).
     by_remote: HashMap<SocketAddr, u64>,
+    /// By network: see [`network`]. Bounded by the connections.
     per_source: HashMap<IpAddr, usize>,
     next_id: u64,
     next_sweep: Option<Instant>,
@@ -169,6 +181,7 @@ impl Streams {
     pub(crate) fn registered(&mut self, connection: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&connection.0) {
             connection.registered = true;
+            connection.proven = true;
         }
     }
 
@@ -183,14 +196,14 @@ impl Streams {
         self.next_sweep
     }
 
-    /// A listener is readable. `admits` says whether a source may have a TLS handshake done for it now: that costs us
-    /// more than it costs the source.
+    /// A listener is readable. `judge` says who a source is, and whether it may have a TLS handshake done for it now:
+    /// that costs us more than it costs the source.
     pub(crate) fn accept(
         &mut self,
         epoll: &Epoll,
         index: usize,
         now: Instant,
-        mut admits: impl FnMut(IpAddr) -> bool,
+        mut judge: impl FnMut(IpAddr, bool) -> Guest,
     ) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listeners.get(index) else {
@@ -200,15 +213,21 @@ impl Streams {
                 Ok((stream, remote)) => {
                     let costly = listener.transport.is_secure();
                     let counts = self.counters.of(listener.transport);
-                    if self.connections.len() >= self.limits.connections {
+                    let (all, limit) = (self.connections.len(), self.limits.connections);
+                    let of_source = self.per_source.get(&network(remote.ip()));
+                    if all >= limit {
                         counts.refused_limit += 1;
-                    } else if self.per_source.get(&remote.ip()).copied().unwrap_or(0)
-                        >= self.limits.per_source
-                        || costly && !admits(remote.ip())
-                    {
+                    } else if of_source.is_some_and(|count| *count >= self.limits.per_source) {
                         counts.refused_source += 1;
                     } else {
-                        self.admit(epoll, index, stream, remote, now);
+                        match judge(remote.ip(), costly) {
+                            Guest::Refused => counts.refused_source += 1,
+                            // The last quarter is for those who come back.
+                            Guest::Stranger if all >= limit - limit / 4 => {
+                                counts.refused_limit += 1;
+                            }
+                            guest => self.admit(epoll, index, stream, (remote, guest), now),
+                        }
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -234,7 +253,7 @@ impl Streams {
         epoll: &Epoll,
         index: usize,
         stream: TcpStream,
-        remote: SocketAddr,
+        (remote, guest): (SocketAddr, Guest),
         now: Instant,
     ) {
         let Some(listener) = self.listeners.get(index) else {
@@ -261,13 +280,14 @@ impl Streams {
             }
             _ => Speech::Sip(Framer::new(self.limits.message.clone())),
         };
-        *self.per_source.entry(remote.ip()).or_default() += 1;
+        *self.per_source.entry(network(remote.ip())).or_default() += 1;
         self.counters.of(transport).accepted += 1;
         let id = self.number();
         let ends = Ends {
             local,
             remote,
             accepted: true,
+            known: guest == Guest::Known,
         };
         self.insert(epoll, id, transport, (link, speech), ends, now);
     }
@@ -357,6 +377,7 @@ impl Streams {
         {
             return false;
         }
+        connection.proven = connection.proven || serves(&bytes);
         let octets = connection.frame(bytes);
         if !connection.queue(octets, limit, now) {
             self.counters.of(flow.transport).write_overflow += 1;
@@ -406,6 +427,7 @@ impl Streams {
             local: flow.local,
             remote: flow.remote,
             accepted: false,
+            known: true,
         };
         self.insert(epoll, id, flow.transport, (link, speech), ends, now);
         Some(())
@@ -516,6 +538,7 @@ impl Streams {
         self.counters.handshake(session, resumed);
         let names = tls::proved(session.peer_certificates());
         if connection.accepted && !names.is_empty() {
+            connection.proven = true;
             let certified = Arrival::Certified {
                 connection: ConnectionId(id),
                 names,
@@ -618,11 +641,11 @@ impl Streams {
         self.counters.of(flow.transport).open -= 1;
         self.forget_remote(id, flow.remote);
         if connection.accepted
-            && let Some(count) = self.per_source.get_mut(&flow.remote.ip())
+            && let Some(count) = self.per_source.get_mut(&network(flow.remote.ip()))
         {
             *count -= 1;
             if *count == 0 {
-                self.per_source.remove(&flow.remote.ip());
+                self.per_source.remove(&network(flow.remote.ip()));
             }
         }
         if connection.connecting {

@@ -11,13 +11,18 @@ struct Bench {
     tcp: Streams,
     address: SocketAddr,
     now: Instant,
+    guest: Guest,
 }
 
 impl Bench {
     fn new(limits: StreamLimits) -> Self {
+        Self::at("127.0.0.1:0", limits)
+    }
+
+    fn at(address: &str, limits: StreamLimits) -> Self {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         let mut tcp = Streams::new(limits, None);
-        let listener = Streams::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = Streams::bind(address.parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let listener = StreamListener {
             socket: listener,
@@ -31,6 +36,7 @@ impl Bench {
             tcp,
             address,
             now: Instant::now(),
+            guest: Guest::Stranger,
         }
     }
 
@@ -49,7 +55,8 @@ impl Bench {
             for event in &events[..ready] {
                 match token::source(event.data()) {
                     Some(token::Source::StreamListener(index)) => {
-                        self.tcp.accept(&self.epoll, index, self.now, |_| true);
+                        let guest = self.guest;
+                        self.tcp.accept(&self.epoll, index, self.now, |_, _| guest);
                     }
                     Some(token::Source::Connection(id)) => {
                         self.tcp.ready(&self.epoll, id, event.events(), self.now);
@@ -390,6 +397,68 @@ fn one_source_cannot_take_all_connections() {
     assert_eq!(bench.tcp.live(), 2);
 }
 
+#[test]
+fn strangers_leave_room_for_those_who_come_back() {
+    let mut bench = Bench::new(StreamLimits {
+        connections: 4,
+        ..StreamLimits::default()
+    });
+    let _kept = [bench.connect(), bench.connect(), bench.connect()];
+    let mut fourth = TcpStream::connect(bench.address).unwrap();
+    bench.turn_until(|tcp| (tcp.counters.of(Transport::Tcp).refused_limit == 1).then_some(()));
+    assert!(closed(&mut fourth));
+    bench.guest = Guest::Known;
+    let _phone = bench.connect();
+    assert_eq!(bench.tcp.live(), 4);
+}
+
+#[test]
+fn connections_are_counted_by_ipv6_network() {
+    let mut bench = Bench::at("[::1]:0", StreamLimits::default());
+    let _stream = bench.connect();
+    let counted: Vec<_> = bench.tcp.per_source.iter().collect();
+    assert_eq!(counted, [(&"::".parse().unwrap(), &1)]);
+    bench.tcp.close(1);
+    assert!(bench.tcp.per_source.is_empty());
+}
+
+#[test]
+fn who_has_only_talked_is_closed_and_who_is_served_stays() {
+    let mut bench = Bench::new(StreamLimits::default());
+    let invite = |status| {
+        let head = OPTIONS.replace("OPTIONS sip:a@example.org SIP/2.0", status);
+        Bytes::from(head.replace("1 OPTIONS", "1 INVITE"))
+    };
+    let options = OPTIONS.replace("OPTIONS sip:a@example.org SIP/2.0", "SIP/2.0 200 OK");
+    let answers = [
+        (Bytes::from(options), false),
+        (invite("SIP/2.0 100 Trying"), false),
+        (invite("SIP/2.0 401 Unauthorized"), false),
+        (invite("SIP/2.0 180 Ringing"), true),
+        (invite("SIP/2.0 200 OK"), true),
+        (Bytes::from_static(OPTIONS.as_bytes()), true),
+    ];
+    let mut open = Vec::new();
+    for (answer, stays) in answers {
+        let mut peer = bench.connect();
+        peer.write_all(OPTIONS.as_bytes()).unwrap();
+        let flow = bench.turn_until(message).0;
+        assert!(bench.tcp.send(&bench.epoll, flow, answer, bench.now));
+        open.push((peer, flow.connection.unwrap().0, stays));
+    }
+    bench.guest = Guest::Known;
+    let mut peer = bench.connect();
+    peer.write_all(OPTIONS.as_bytes()).unwrap();
+    let known = bench.turn_until(message).0.connection.unwrap().0;
+    open.push((peer, known, true));
+    bench.sweep_after(Duration::from_secs(25));
+    assert_eq!(bench.tcp.live(), open.len(), "there is time to answer");
+    bench.sweep_after(Duration::from_secs(5));
+    for (_, id, stays) in &open {
+        assert_eq!(bench.tcp.connections.contains_key(id), *stays, "{id}");
+    }
+}
+
 /// A TLS server that proves `peer.example`, and what the authority's clients believe.
 fn peer() -> (TcpListener, Arc<ServerConfig>, Arc<ClientConfig>) {
     use rustls::pki_types::PrivateKeyDer;
@@ -511,7 +580,7 @@ fn the_defaults_close_an_idle_connection_within_half_a_minute() {
     let limits = StreamLimits::default();
     // A sweep is up to a second late.
     for limit in [
-        limits.first_message,
+        limits.first_message + super::connection::GRACE,
         limits.handshake,
         limits.unfinished,
         limits.connect,
