@@ -282,6 +282,31 @@ fn a_client_certificate_is_one_account_and_no_other() {
 }
 
 #[test]
+fn a_certificate_taken_out_at_a_reload_is_worth_nothing_at_once() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let entry = "[[trusted]]\ncertificate = \"desk.example\"\naccount = \"desk-1\"\n";
+    let more = format!("client-ca = \"ca.pem\"\n{entry}");
+    let (mut server, address) = house(dir.path(), &authority, &more);
+    let mut log = BufReader::new(server.child.stderr.take().unwrap());
+    let shown = Some(authority.issue(&["desk.example"]));
+    let client = authority.client_of(rustls::ALL_VERSIONS, shown);
+    let stream = tls(&address, "doorward.local", &client).unwrap();
+    let local = stream.sock.local_addr().unwrap();
+    let mut desk = Ua::over("desk-1", Wire::stream(Box::new(stream)), local, &address);
+    assert_eq!(desk.register_without_password(), 200);
+    let config = dir.path().join("doorward.toml");
+    let written = std::fs::read_to_string(&config).unwrap();
+    assert!(written.contains(entry));
+    std::fs::write(&config, written.replace(entry, "")).unwrap();
+    signal(&server, Signal::SIGHUP);
+    log_until(&mut log, "reloaded");
+    let deadline = Instant::now() + SOON;
+    while desk.register_without_password() != 401 {
+        assert!(Instant::now() < deadline, "it is still believed");
+    }
+}
+
+#[test]
 fn a_call_goes_from_a_phone_by_udp_to_one_by_tls() {
     let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let (server, address) = house(dir.path(), &authority, "");
