@@ -157,6 +157,8 @@ pub(crate) struct Call {
     pub(crate) transfers: u8,
     /// Legs that left the call before its end, for the record. One per transfer, and those are limited.
     pub(crate) parted: Vec<Leg>,
+    /// BYEs that wait for the answer to a last NOTIFY. One per transfer.
+    pub(crate) farewells: Vec<super::transfer::Farewell>,
     /// The plan's walk before the latest transfer.
     pub(crate) earlier: Vec<CdrStep>,
 }
@@ -225,6 +227,7 @@ impl Call {
             max_hold,
             transfers: 0,
             parted: Vec::new(),
+            farewells: Vec::new(),
             earlier: Vec::new(),
         };
         call.heard(now, 0, &message);
@@ -293,6 +296,7 @@ impl Call {
             self.branch_response(site, now, at, message);
         } else if self.info_answered(site, now, tx, Some(status))
             || self.probed(site, now, tx, Some(status))
+            || self.notified(site, now, tx, status)
         {
         } else if self.is_established() {
             self.dialog_response(site, now, tx, message);
@@ -307,7 +311,10 @@ impl Call {
             self.byes.swap_remove(at);
         } else if let Some(at) = self.branches.iter().position(|branch| branch.tx == tx) {
             self.branch_failed(site, now, at, cause);
-        } else if self.info_answered(site, now, tx, None) || self.probed(site, now, tx, None) {
+        } else if self.info_answered(site, now, tx, None)
+            || self.probed(site, now, tx, None)
+            || self.notified(site, now, tx, 408)
+        {
         } else if self.is_established() {
             self.dialog_failed(site, now, tx);
         }

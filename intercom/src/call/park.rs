@@ -6,7 +6,6 @@ use dialplan::Slots;
 use media_bridge::{Command, Tone};
 
 use super::call::{Call, Phase};
-use super::transfer::PASSED_ON;
 use crate::Now;
 use crate::cdr::EndReason;
 use crate::site::{Effect, Site};
@@ -53,12 +52,9 @@ impl Call {
         };
         self.note(now, Line::Call(format!("parked in {slot}")));
         site.parked.insert(slot.clone(), self.number);
-        self.notify_transfer(site, now, 200);
+        let notify = self.notify_transfer(site, now, 200);
         if let Some(mut transfer) = self.transfer.take() {
-            transfer.leg.close_media(site);
-            if !transfer.leg.flags.over {
-                self.bye(site, now, &mut transfer.leg, Some(PASSED_ON));
-            }
+            self.take_leave(site, now, &mut transfer.leg, notify);
             transfer.told = None;
             transfer.leg.session = None;
             transfer.parked = true;

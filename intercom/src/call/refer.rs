@@ -3,8 +3,8 @@
 use sip_proxy::message::reason_phrase;
 use sip_proxy::uri::Scheme;
 use sip_proxy::{
-    Body, Flow, HeaderName, Message, Method, NameAddr, OutgoingRequest, OutgoingResponse, ServerTx,
-    Uri,
+    Body, ClientTx, Flow, HeaderName, Message, Method, NameAddr, OutgoingRequest, OutgoingResponse,
+    ServerTx, Uri,
 };
 
 use super::call::Call;
@@ -188,24 +188,27 @@ impl Call {
     }
 
     /// NOTIFY: how the transfer goes (RFC 3515 §2.4.4), each status once.
-    pub(crate) fn notify_transfer(&mut self, site: &mut Site, now: Now, status: u16) {
+    ///
+    /// Returns the NOTIFY's transaction, where one was sent.
+    pub(crate) fn notify_transfer(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        status: u16,
+    ) -> Option<ClientTx> {
         let tx = self.take_tx();
-        let Some(transfer) = self.transfer.as_deref_mut() else {
-            return;
-        };
-        let Some(mut told) = transfer.told.take() else {
-            return;
-        };
+        let transfer = self.transfer.as_deref_mut()?;
+        let mut told = transfer.told.take()?;
         let name = transfer.leg.party.device.clone();
         let sent = notify(site, &mut transfer.leg, &mut told, status);
         if status < 200 {
             transfer.told = Some(told);
         }
-        if let Some((request, to)) = sent {
-            site.sip(sip_proxy::Input::Request { tx, request, to });
-            let what = format!("NOTIFY ({status})");
-            self.note(now, Line::Out { to: name, what });
-        }
+        let (request, to) = sent?;
+        site.sip(sip_proxy::Input::Request { tx, request, to });
+        let what = format!("NOTIFY ({status})");
+        self.note(now, Line::Out { to: name, what });
+        Some(tx)
     }
 
     /// An INVITE with Replaces (RFC 3891): whether it may is for the top machine to say, which knows all dialogs.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use dialplan::{CallFacts, Member, Preview, Ring, Run, SourceRef, Step, Target};
 use media_bridge::Tone;
-use sip_proxy::{ClientTx, HeaderName, Message, Method};
+use sip_proxy::{ClientTx, Flow, HeaderName, Message, Method, OutgoingRequest};
 
 use super::branch::GIVEN_UP;
 use super::call::{Call, Phase};
@@ -52,6 +52,16 @@ pub(crate) struct Transfer {
     winner_tx: Option<ClientTx>,
     until: Instant,
     keys: String,
+}
+
+/// The BYE to a transferer, until its last NOTIFY is answered.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    notify: ClientTx,
+    tx: ClientTx,
+    request: OutgoingRequest,
+    to: Flow,
+    device: String,
 }
 
 /// Whereto.
@@ -205,13 +215,76 @@ impl Call {
 
     /// The target has answered: it is the call's other side, and the transferer leaves.
     pub(crate) fn target_answered(&mut self, site: &mut Site, now: Now) {
-        self.notify_transfer(site, now, 200);
+        let notify = self.notify_transfer(site, now, 200);
         let Some(transfer) = self.transfer.take() else {
             return;
         };
-        self.part_with(site, now, transfer.leg, PASSED_ON);
+        let mut leg = transfer.leg;
+        self.take_leave(site, now, &mut leg, notify);
+        self.parted.push(leg);
         self.join(site, now);
         self.sync_hold(site, now);
+    }
+
+    /// The transferer leaves a call that goes on; by REFER not before it has heard how the transfer went: a BYE that
+    /// overtakes the last NOTIFY, or comes with it, makes phones report a failed transfer.
+    pub(crate) fn take_leave(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        leg: &mut Leg,
+        notify: Option<ClientTx>,
+    ) {
+        leg.close_media(site);
+        if leg.flags.over {
+            return;
+        }
+        let Some(notify) = notify else {
+            return self.bye(site, now, leg, Some(PASSED_ON));
+        };
+        let Some(mut request) = leg.request(site, Method::Bye) else {
+            return;
+        };
+        leg.flags.over = true;
+        request
+            .headers
+            .push((HeaderName::Reason, PASSED_ON.to_owned()));
+        let tx = self.take_tx();
+        self.byes.push(tx);
+        self.farewells.push(Farewell {
+            notify,
+            tx,
+            request,
+            to: leg.flow,
+            device: leg.party.device.clone(),
+        });
+    }
+
+    /// A NOTIFY has its final answer, or none will come: the BYE that waited for it. `true` when it was such a one.
+    pub(crate) fn notified(
+        &mut self,
+        site: &mut Site,
+        now: Now,
+        notify: ClientTx,
+        status: u16,
+    ) -> bool {
+        let waits = |farewell: &Farewell| farewell.notify == notify;
+        let Some(at) = self.farewells.iter().position(waits) else {
+            return false;
+        };
+        if status >= 200 {
+            let Farewell {
+                tx,
+                request,
+                to,
+                device,
+                ..
+            } = self.farewells.swap_remove(at);
+            site.sip(sip_proxy::Input::Request { tx, request, to });
+            let what = "BYE".to_owned();
+            self.note(now, Line::Out { to: device, what });
+        }
+        true
     }
 
     /// Nobody answered: an ordinary call ends, a transferred one goes back to where it came from.
