@@ -49,5 +49,10 @@ try:
     print(f"message lamp {'told' if lamp else 'NOT told'}, presence {'told' if presence else 'NOT told'}")
     sys.exit(0 if lamp and presence else 1)
 finally:
+    # A phone that is asked to end may wait for answers that will not come; left alive it would keep the address.
     phone.terminate()
-    phone.wait(5)
+    try:
+        phone.wait(3)
+    except subprocess.TimeoutExpired:
+        phone.kill()
+        phone.wait()
